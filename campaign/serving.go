@@ -1,0 +1,92 @@
+package campaign
+
+import (
+	"encoding/json"
+	"time"
+
+	"gavel/internal/money"
+)
+
+// Ids are 64-bit integers in Go and SQL and digit strings in JSON.
+type (
+	// AdAccountID names an ad account.
+	AdAccountID int64
+	// CampaignID names a campaign.
+	CampaignID int64
+	// AdGroupID names an ad group.
+	AdGroupID int64
+	// AdID names an ad.
+	AdID int64
+	// AudienceID names an audience.
+	AudienceID int64
+)
+
+// BillableEvent is what an ad group pays for.
+type BillableEvent string
+
+// The billable events that Gavel bills.
+const (
+	// BillImpression charges each impression at a CPM price.
+	BillImpression BillableEvent = "IMPRESSION"
+	// BillClickthrough charges each click.
+	BillClickthrough BillableEvent = "CLICKTHROUGH"
+)
+
+// MatchType says how a keyword meets a query.
+type MatchType string
+
+// The five match types of the v5 API.
+const (
+	MatchBroad          MatchType = "BROAD"
+	MatchPhrase         MatchType = "PHRASE"
+	MatchExact          MatchType = "EXACT"
+	MatchExactNegative  MatchType = "EXACT_NEGATIVE"
+	MatchPhraseNegative MatchType = "PHRASE_NEGATIVE"
+)
+
+// Keyword is one keyword of an ad group.
+type Keyword struct {
+	MatchType MatchType `json:"match_type"`
+	Value     string    `json:"value"`
+}
+
+// Creative is what the user sees of an ad.
+type Creative struct {
+	Type           string `json:"type"`
+	Title          string `json:"title"`
+	Description    string `json:"description"`
+	ImageURL       string `json:"image_url"`
+	DestinationURL string `json:"destination_url"`
+}
+
+// ServingAd is all that an auction needs to know of one ad, read from the ad, its ad group, its campaign and its account in
+// one consistent piece. It is what the outbox carries to the targeting index.
+type ServingAd struct {
+	AdID        AdID        `json:"ad_id"`
+	AdGroupID   AdGroupID   `json:"ad_group_id"`
+	CampaignID  CampaignID  `json:"campaign_id"`
+	AdAccountID AdAccountID `json:"ad_account_id"`
+	Currency    string      `json:"currency"`
+	// TimeZone is the account's IANA zone: it decides which day a charge belongs to.
+	TimeZone string `json:"time_zone"`
+
+	BillableEvent BillableEvent `json:"billable_event"`
+	// BidMicros is per 1,000 impressions for BillImpression, per click for BillClickthrough.
+	BidMicros money.Micros `json:"bid_micros"`
+	// PlacementGroup is ALL, SEARCH, BROWSE or OTHER.
+	PlacementGroup string          `json:"placement_group"`
+	Targeting      json.RawMessage `json:"targeting"`
+	Keywords       []Keyword       `json:"keywords,omitempty"`
+	// StartTime (inclusive) and EndTime (exclusive) are the intersection of the campaign's and the ad group's; zero = open.
+	StartTime time.Time `json:"start_time,omitzero"`
+	EndTime   time.Time `json:"end_time,omitzero"`
+	// FrequencyCap is the most impressions one user may get of the ad group in a rolling 30 days; 0 = no cap.
+	FrequencyCap int      `json:"frequency_cap,omitempty"`
+	Creative     Creative `json:"creative"`
+}
+
+// DayOf is the day of t in zone as yyyymmdd, for example 20261123: the period that a charge at t belongs to.
+func DayOf(t time.Time, zone *time.Location) int {
+	y, m, d := t.In(zone).Date()
+	return y*10000 + int(m)*100 + d
+}
