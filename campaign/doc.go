@@ -2,5 +2,5 @@
 //
 // The ad group carries targeting, bid and, unless campaign budget optimisation is on, the budget; the ad carries the creative.
 // Amounts are [gavel/internal/money.Micros]; times are absolute; a day is the ad account's local day (see [DayOf]).
-// The package imports nothing of the project but money. Its ports are in ports.go; adapters live in campaign/postgres.
+// The package imports nothing of the project but money and fault. Its ports are in ports.go; adapters live in campaign/postgres.
 package campaign

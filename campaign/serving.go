@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/zeebo/xxh3"
+
 	"gavel/internal/money"
 )
 
@@ -90,3 +92,36 @@ func DayOf(t time.Time, zone *time.Location) int {
 	y, m, d := t.In(zone).Date()
 	return y*10000 + int(m)*100 + d
 }
+
+// The entities that a Change can name.
+const (
+	EntityAdAccount = "AD_ACCOUNT"
+	EntityCampaign  = "CAMPAIGN"
+	EntityAdGroup   = "AD_GROUP"
+	EntityAd        = "AD"
+	EntityUser      = "USER"
+)
+
+// Change is one row of the outbox: this entity is not what it was. It says nothing of what the entity is now.
+type Change struct {
+	// ID names the row, for deleting it once it is applied.
+	ID int64
+	// Entity is one of the Entity constants. EntityID is the id of that entity; for EntityUser it is a [UserHash].
+	Entity    string
+	EntityID  int64
+	CreatedAt time.Time
+}
+
+// Delta is what a set of changes means for an index: applying it twice, or after a newer one has been applied and then the
+// newer one again, ends in the same state.
+type Delta struct {
+	// Upserts are the ads of the changed entities that may be served now, in order of their ids.
+	Upserts []ServingAd
+	// Removals are the ads of the changed entities that may not, in order of their ids.
+	Removals []AdID
+	// Users has every changed user; its audiences are all that the user is a member of, sorted; none means that the user left the last.
+	Users map[int64][]AudienceID
+}
+
+// UserHash is the 64-bit hash by which a user is known everywhere behind the handlers: events, audiences, frequency counters.
+func UserHash(userID string) int64 { return int64(xxh3.HashString(userID)) }
