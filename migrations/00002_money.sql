@@ -10,6 +10,13 @@ CREATE TABLE nodes (
     started_at   timestamptz NOT NULL DEFAULT now()
 );
 
+-- One row. Leases whose tokens expired before closed_through may be closed; a node that joins must not let its clock be behind it.
+CREATE TABLE protocol (
+    only_row       boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    closed_through timestamptz NOT NULL
+);
+INSERT INTO protocol (closed_through) VALUES ('2000-01-01');
+
 -- What an advertiser allows: one row per entity and kind of period; no limit means "count, but do not stop".
 CREATE TABLE budgets (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -49,6 +56,7 @@ CREATE TABLE leases (
     campaign_id   bigint      NOT NULL,
     ad_group_id   bigint      NOT NULL,
     day           int         NOT NULL,
+    currency      text        NOT NULL,
     period_ids    bigint[]    NOT NULL CHECK (cardinality(period_ids) > 0),
     amount_nanos  bigint      NOT NULL CHECK (amount_nanos >= 0),
     posted_nanos  bigint      NOT NULL DEFAULT 0 CHECK (posted_nanos >= 0),
@@ -67,7 +75,7 @@ CREATE TABLE events (
     day           date        NOT NULL,
     impression_id uuid        NOT NULL,
     kind          text        NOT NULL CHECK (kind IN ('IMPRESSION', 'VIEWABLE', 'CLICK')),
-    outcome       text        NOT NULL CHECK (outcome IN ('BILLED', 'OVER_BUDGET')),
+    outcome       text        NOT NULL CHECK (outcome IN ('BILLED', 'OVER_BUDGET', 'INVALID')),
     price_nanos   bigint      NOT NULL CHECK (price_nanos >= 0),
     charge_nanos  bigint      NOT NULL CHECK (charge_nanos >= 0 AND charge_nanos <= price_nanos),
     free_nanos    bigint      NOT NULL CHECK (free_nanos >= 0 AND free_nanos <= charge_nanos),
@@ -171,5 +179,5 @@ CREATE CONSTRAINT TRIGGER ledger_is_balanced AFTER INSERT ON ledger_entries
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ledger_is_balanced();
 
 -- +goose Down
-DROP TABLE ledger_entries, ledger_transactions, refunds, events, leases, budget_periods, budgets, nodes;
+DROP TABLE ledger_entries, ledger_transactions, refunds, events, leases, budget_periods, budgets, protocol, nodes;
 DROP FUNCTION ledger_is_balanced, ledger_is_immutable, refund_within_charge, ensure_event_partitions;

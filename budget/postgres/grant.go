@@ -1,0 +1,346 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"gavel/budget"
+	"gavel/campaign"
+	"gavel/internal/money"
+)
+
+// GrantTimes are how long a grant may be served from and how long its tokens live.
+type GrantTimes struct {
+	TTL, EventTTL time.Duration
+}
+
+const nodeIsLiveSQL = `SELECT true FROM nodes WHERE id = $1 AND epoch = $2 AND state = 'LIVE'`
+
+// A node that has not been heard of for a while takes no share; it is still live until it is fenced.
+const servingNodesSQL = `SELECT greatest(1, count(*)) FROM nodes WHERE state = 'LIVE' AND heartbeat_at > now() - interval '30 seconds'`
+
+const grantedBeforeSQL = `
+SELECT request_id, id, amount_nanos, posted_nanos, max_exp FROM leases WHERE request_id = ANY ($1)`
+
+// Only what may serve now gets money: an ad group that was paused a moment ago finds its grant refused.
+const grantTargetsSQL = `
+SELECT g.id AS ad_group_id, g.campaign_id, g.ad_account_id, a.currency
+FROM ad_groups g JOIN campaigns c ON c.id = g.campaign_id JOIN ad_accounts a ON a.id = g.ad_account_id
+WHERE g.id = ANY ($1) AND g.status = 'ACTIVE' AND c.status = 'ACTIVE'`
+
+// The lines that a charge of each ad group on each day counts against.
+const linesSQL = `
+SELECT w.ad_group_id, w.day, b.id AS budget_id, CASE b.kind WHEN 'DAILY' THEN w.day ELSE 0 END AS period, p.id AS period_id
+FROM unnest($1::bigint[], $2::int[]) AS w (ad_group_id, day)
+JOIN ad_groups g ON g.id = w.ad_group_id
+JOIN budgets b ON (b.scope = 'AD_GROUP' AND b.scope_id = g.id) OR (b.scope = 'CAMPAIGN' AND b.scope_id = g.campaign_id)
+    OR (b.scope = 'AD_ACCOUNT' AND b.scope_id = g.ad_account_id)
+LEFT JOIN budget_periods p ON p.budget_id = b.id AND p.period = CASE b.kind WHEN 'DAILY' THEN w.day ELSE 0 END
+ORDER BY w.ad_group_id, w.day, b.id`
+
+// In budget id order, and the budget rows are locked first so that a change of limit cannot pass between.
+const openPeriodsSQL = `
+WITH wanted AS (
+    SELECT DISTINCT unnest($1::bigint[]) AS budget_id, unnest($2::int[]) AS period
+), locked AS (
+    SELECT b.id, b.limit_nanos FROM budgets b WHERE b.id IN (SELECT budget_id FROM wanted) ORDER BY b.id FOR SHARE
+)
+INSERT INTO budget_periods (budget_id, period, limit_nanos, cap_nanos)
+SELECT l.id, w.period, l.limit_nanos, l.limit_nanos FROM wanted w JOIN locked l ON l.id = w.budget_id
+ORDER BY l.id, w.period
+ON CONFLICT (budget_id, period) DO NOTHING`
+
+const insertLeasesSQL = `
+INSERT INTO leases (request_id, node_id, node_epoch, ad_account_id, campaign_id, ad_group_id, day, currency, period_ids, amount_nanos, max_exp)
+SELECT n.request_id, $1, $2, n.ad_account_id, n.campaign_id, n.ad_group_id, n.day, n.currency, string_to_array(n.period_ids, ',')::bigint[], n.amount, now() + $3::bigint * interval '1 microsecond'
+FROM unnest($4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::int[], $9::text[], $10::text[], $11::bigint[])
+    AS n (request_id, ad_account_id, campaign_id, ad_group_id, day, currency, period_ids, amount)
+RETURNING request_id, id, amount_nanos, posted_nanos, max_exp`
+
+const extendLeasesSQL = `
+UPDATE leases SET max_exp = greatest(max_exp, now() + $2::bigint * interval '1 microsecond')
+WHERE id = ANY ($1) AND state = 'OPEN' RETURNING id, amount_nanos, posted_nanos, max_exp`
+
+type targetRow struct {
+	AdGroupID   int64  `db:"ad_group_id"`
+	CampaignID  int64  `db:"campaign_id"`
+	AdAccountID int64  `db:"ad_account_id"`
+	Currency    string `db:"currency"`
+}
+
+type lineRow struct {
+	AdGroupID int64         `db:"ad_group_id"`
+	Day       int           `db:"day"`
+	BudgetID  int64         `db:"budget_id"`
+	Period    int           `db:"period"`
+	PeriodID  sql.NullInt64 `db:"period_id"`
+}
+
+type grantedRow struct {
+	RequestID string    `db:"request_id"`
+	ID        int64     `db:"id"`
+	Amount    int64     `db:"amount_nanos"`
+	Posted    int64     `db:"posted_nanos"`
+	MaxExp    time.Time `db:"max_exp"`
+}
+
+// Grant answers wants, one answer each and in their order. A repeated request id gets the lease that it got before.
+// It returns budget.ErrFenced if the node is not live in this epoch; then nothing is granted.
+func (n *Node) Grant(ctx context.Context, wants []budget.Want, times GrantTimes) ([]budget.Granted, error) {
+	if len(wants) == 0 {
+		return nil, nil
+	}
+	g := granter{node: n, wants: wants, times: times}
+	if err := g.openPeriods(ctx); err != nil {
+		return nil, err
+	}
+	err := n.inTx(ctx, func(tx *sqlx.Tx) error { return g.run(ctx, tx) })
+	if err != nil {
+		return nil, err
+	}
+	return g.answers, nil
+}
+
+// granter is the state of one call to Grant.
+type granter struct {
+	node    *Node
+	wants   []budget.Want
+	times   GrantTimes
+	periods map[budget.Key][]int64
+	answers []budget.Granted
+}
+
+// openPeriods finds the lines of every key and makes the rows of a day that has just begun; it runs outside the
+// transaction of the grant because it is idempotent and should hold no lock on budgets.
+func (g *granter) openPeriods(ctx context.Context) error {
+	var groups, days []int64
+	for _, w := range g.wants {
+		groups, days = append(groups, int64(w.Key.AdGroupID)), append(days, int64(w.Key.Day))
+	}
+	for range 2 {
+		var lines []lineRow
+		if err := g.node.db.SelectContext(ctx, &lines, linesSQL, pq.Array(groups), pq.Array(days)); err != nil {
+			return fmt.Errorf("find budget lines: %w", err)
+		}
+		g.periods = map[budget.Key][]int64{}
+		var budgets, periods []int64
+		for _, l := range lines {
+			if !l.PeriodID.Valid {
+				budgets, periods = append(budgets, l.BudgetID), append(periods, int64(l.Period))
+				continue
+			}
+			key := budget.Key{AdGroupID: campaign.AdGroupID(l.AdGroupID), Day: l.Day}
+			if !slices.Contains(g.periods[key], l.PeriodID.Int64) {
+				g.periods[key] = append(g.periods[key], l.PeriodID.Int64)
+			}
+		}
+		if len(budgets) == 0 {
+			return nil
+		}
+		open := func(tx *sqlx.Tx) error {
+			_, err := tx.ExecContext(ctx, openPeriodsSQL, pq.Array(budgets), pq.Array(periods))
+			return err
+		}
+		if err := g.node.inTx(ctx, open); err != nil {
+			return fmt.Errorf("open budget periods: %w", err)
+		}
+	}
+	return errors.New("open budget periods: some are still missing")
+}
+
+func (g *granter) run(ctx context.Context, tx *sqlx.Tx) error {
+	g.answers = make([]budget.Granted, len(g.wants))
+	for i, w := range g.wants {
+		g.answers[i].Want = w
+	}
+	var live bool
+	if err := tx.GetContext(ctx, &live, nodeIsLiveSQL, g.node.ID, g.node.Epoch); err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			return budget.ErrFenced
+		}
+		return fmt.Errorf("check node: %w", err)
+	}
+	nodes := 1
+	if err := tx.GetContext(ctx, &nodes, servingNodesSQL); err != nil {
+		return fmt.Errorf("count nodes: %w", err)
+	}
+	if err := g.repeat(ctx, tx); err != nil {
+		return err
+	}
+	targets, err := g.targets(ctx, tx)
+	if err != nil {
+		return err
+	}
+	books, err := g.lock(ctx, tx)
+	if err != nil {
+		return err
+	}
+	fresh := g.decide(books, targets, nodes)
+	if err := save(ctx, tx, books); err != nil {
+		return err
+	}
+	if err := g.extend(ctx, tx, books); err != nil {
+		return err
+	}
+	return g.insert(ctx, tx, fresh, targets)
+}
+
+// repeat answers the requests that were granted before and whose answer was lost.
+func (g *granter) repeat(ctx context.Context, tx *sqlx.Tx) error {
+	ids := make([]string, len(g.wants))
+	for i, w := range g.wants {
+		ids[i] = w.RequestID.String()
+	}
+	var rows []grantedRow
+	if err := tx.SelectContext(ctx, &rows, grantedBeforeSQL, pq.Array(ids)); err != nil {
+		return fmt.Errorf("find repeated requests: %w", err)
+	}
+	g.fill(rows)
+	return nil
+}
+
+func (g *granter) fill(rows []grantedRow) {
+	for _, r := range rows {
+		for i := range g.answers {
+			a := &g.answers[i]
+			if a.Want.RequestID.String() == r.RequestID {
+				a.LeaseID, a.Amount, a.Posted = budget.LeaseID(r.ID), money.Nanos(r.Amount), money.Nanos(r.Posted)
+				a.MaxExp = r.MaxExp
+			}
+		}
+	}
+}
+
+func (g *granter) targets(ctx context.Context, tx *sqlx.Tx) (map[campaign.AdGroupID]targetRow, error) {
+	var groups []int64
+	for _, w := range g.wants {
+		groups = append(groups, int64(w.Key.AdGroupID))
+	}
+	var rows []targetRow
+	if err := tx.SelectContext(ctx, &rows, grantTargetsSQL, pq.Array(groups)); err != nil {
+		return nil, fmt.Errorf("find ad groups: %w", err)
+	}
+	targets := make(map[campaign.AdGroupID]targetRow, len(rows))
+	for _, r := range rows {
+		targets[campaign.AdGroupID(r.AdGroupID)] = r
+	}
+	return targets, nil
+}
+
+func (g *granter) lock(ctx context.Context, tx *sqlx.Tx) (*budget.Books, error) {
+	var periodIDs, leaseIDs []int64
+	for _, w := range g.wants {
+		periodIDs = append(periodIDs, g.periods[w.Key]...)
+		if w.Extend != 0 {
+			leaseIDs = append(leaseIDs, int64(w.Extend))
+		}
+	}
+	return lock(ctx, tx, periodIDs, leaseIDs)
+}
+
+// decide takes the amounts in the books and returns the indexes of the answers that become new leases.
+func (g *granter) decide(books *budget.Books, targets map[campaign.AdGroupID]targetRow, nodes int) (fresh []int) {
+	for i := range g.answers {
+		a := &g.answers[i]
+		if a.LeaseID != 0 {
+			continue // granted before
+		}
+		if _, ok := targets[a.Want.Key.AdGroupID]; !ok {
+			a.BlockedBy = "NOT ACTIVE"
+			continue
+		}
+		size := budget.GrantSize{PriceMax: a.Want.PriceMax, Wish: a.Want.Wish, Nodes: nodes}
+		if a.Want.Extend == 0 {
+			a.Amount, a.BlockedBy = books.Grant(g.periods[a.Want.Key], size)
+			if a.Amount > 0 {
+				fresh = append(fresh, i)
+			}
+			continue
+		}
+		lease := books.Leases[a.Want.Extend]
+		if lease == nil || !lease.Open {
+			a.BlockedBy = "LEASE CLOSED"
+			continue
+		}
+		var more money.Nanos
+		if size.Wish > 0 {
+			more, a.BlockedBy = books.Grant(lease.PeriodIDs, size)
+		}
+		books.Extend(lease.ID, more)
+	}
+	return fresh
+}
+
+// extend moves the max_exp of extended leases on, after save has written their amounts.
+func (g *granter) extend(ctx context.Context, tx *sqlx.Tx, books *budget.Books) error {
+	if len(books.Leases) == 0 {
+		return nil
+	}
+	var ids []int64
+	for i := range g.answers {
+		if w := g.answers[i].Want; w.Extend != 0 && g.answers[i].BlockedBy != "NOT ACTIVE" {
+			ids = append(ids, int64(w.Extend))
+		}
+	}
+	var rows []grantedRow
+	if err := tx.SelectContext(ctx, &rows, extendLeasesSQL, pq.Array(ids), g.tokenLife()); err != nil {
+		return fmt.Errorf("extend leases: %w", err)
+	}
+	for _, r := range rows {
+		for i := range g.answers {
+			if a := &g.answers[i]; a.Want.Extend == budget.LeaseID(r.ID) {
+				a.LeaseID, a.Amount, a.Posted, a.MaxExp = a.Want.Extend, money.Nanos(r.Amount), money.Nanos(r.Posted), r.MaxExp
+			}
+		}
+	}
+	return nil
+}
+
+// tokenLife is how long after the grant a token that draws on it may still come, in microseconds.
+func (g *granter) tokenLife() int64 { return (g.times.TTL + g.times.EventTTL).Microseconds() }
+
+// joinIDs writes ids as "1,2,3": Postgres has no unnest of an array of arrays of different lengths.
+func joinIDs(ids []int64) string {
+	var b []byte
+	for i, id := range ids {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, id, 10)
+	}
+	return string(b)
+}
+
+func (g *granter) insert(ctx context.Context, tx *sqlx.Tx, fresh []int, targets map[campaign.AdGroupID]targetRow) error {
+	if len(fresh) == 0 {
+		return nil
+	}
+	var requests, currencies, periods []string
+	var accounts, campaigns, groups, days, amounts []int64
+	for _, i := range fresh {
+		a := g.answers[i]
+		t := targets[a.Want.Key.AdGroupID]
+		requests, currencies = append(requests, a.Want.RequestID.String()), append(currencies, t.Currency)
+		periods = append(periods, joinIDs(g.periods[a.Want.Key]))
+		accounts, campaigns = append(accounts, t.AdAccountID), append(campaigns, t.CampaignID)
+		groups, days = append(groups, t.AdGroupID), append(days, int64(a.Want.Key.Day))
+		amounts = append(amounts, int64(a.Amount))
+	}
+	var rows []grantedRow
+	err := tx.SelectContext(ctx, &rows, insertLeasesSQL, g.node.ID, g.node.Epoch, g.tokenLife(),
+		pq.Array(requests), pq.Array(accounts), pq.Array(campaigns), pq.Array(groups), pq.Array(days),
+		pq.Array(currencies), pq.Array(periods), pq.Array(amounts))
+	if err != nil {
+		return fmt.Errorf("insert leases: %w", err)
+	}
+	g.fill(rows)
+	return nil
+}

@@ -1,0 +1,180 @@
+package budget
+
+import (
+	"sync"
+	"time"
+
+	"gavel/campaign"
+	"gavel/internal/money"
+)
+
+// Key is what a lease is held for: an ad group on one day of its account.
+type Key struct {
+	AdGroupID campaign.AdGroupID
+	// Day is the account's local day as yyyymmdd.
+	Day int
+}
+
+// Refusal says why a reservation was not made; Reserved (0) is none.
+type Refusal uint8
+
+// The reasons not to reserve.
+const (
+	Reserved Refusal = iota
+	// NoLease: the node holds no usable lease yet; one has been asked for.
+	NoLease
+	// Exhausted: the last grant found a budget with nothing left.
+	Exhausted
+)
+
+// Request asks for a reservation of one winner's price.
+type Request struct {
+	Key      Key
+	Billable campaign.BillableEvent
+	// Price is per impression for CPM, per click for CPC; PriceMax is the most that any event of the ad group costs: its bid.
+	Price, PriceMax money.Nanos
+	// PCTR is the predicted probability of a click, used for the exposure of CPC.
+	PCTR float64
+}
+
+// Reservation is a promise of money that a token may carry.
+type Reservation struct {
+	Key     Key
+	LeaseID LeaseID
+	// MaxExp bounds the token's expiry, on the clock of Postgres.
+	MaxExp time.Time
+
+	amount money.Nanos
+	pctr   float64
+	bucket int64
+}
+
+// WalletConfig are the times of the lease protocol.
+type WalletConfig struct {
+	// TTL is how long a lease may be served from, counted from when its request was sent.
+	TTL time.Duration
+	// EventTTL is how long after serving an event is accepted: the window of a CPC exposure.
+	EventTTL time.Duration
+}
+
+// Wallet is what a node holds. It is safe for concurrent use.
+type Wallet struct {
+	config WalletConfig
+	shards [64]shard
+}
+
+type shard struct {
+	mu      sync.Mutex
+	pockets map[Key]*pocket
+}
+
+// pocket is everything about one key: the leases in the order in which they end, and what has been asked for.
+type pocket struct {
+	billable campaign.BillableEvent
+	held     []*held
+	priceMax money.Nanos
+
+	asked       bool // a grant is on its way
+	usedAt      Tick
+	deniedUntil Tick
+	deniedBy    string
+
+	// spend rate: what was reserved since rateSince
+	reservedSince money.Nanos
+	rateSince     Tick
+	ratePerSecond money.Nanos
+
+	exposure exposure
+}
+
+type held struct {
+	id         LeaseID
+	amount     money.Nanos
+	promised   money.Nanos // CPM: tokens issued. CPC: clicks posted, as far as known
+	serveUntil Tick
+	maxExp     time.Time
+}
+
+// NewWallet returns an empty wallet.
+func NewWallet(config WalletConfig) *Wallet {
+	w := &Wallet{config: config}
+	for i := range w.shards {
+		w.shards[i].pockets = map[Key]*pocket{}
+	}
+	return w
+}
+
+// Reserve promises req.Price from a lease that may still be served from, or says why not. A refusal asks for a lease, which
+// the next [Wallet.Wants] returns.
+func (w *Wallet) Reserve(now Tick, req Request) (Reservation, Refusal) {
+	s := w.shard(req.Key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pocket(req, now)
+	p.usedAt = now
+	p.priceMax = max(p.priceMax, req.PriceMax)
+	for _, h := range p.held {
+		if now >= h.serveUntil {
+			continue
+		}
+		if req.Billable == campaign.BillClickthrough {
+			if r, ok := p.reserveClick(now, h, req, w.config); ok {
+				return r, Reserved
+			}
+			continue
+		}
+		if h.amount-h.promised >= req.Price {
+			h.promised += req.Price
+			p.reservedSince += req.Price
+			return Reservation{Key: req.Key, LeaseID: h.id, MaxExp: h.maxExp, amount: req.Price}, Reserved
+		}
+	}
+	if now < p.deniedUntil {
+		return Reservation{}, Exhausted
+	}
+	return Reservation{}, NoLease
+}
+
+func (p *pocket) reserveClick(now Tick, h *held, req Request, config WalletConfig) (Reservation, bool) {
+	if p.exposure.need(now, config.EventTTL, req.PriceMax, req.PCTR) > h.amount-h.promised {
+		return Reservation{}, false
+	}
+	bucket := p.exposure.add(now, config.EventTTL, req.PCTR)
+	return Reservation{Key: req.Key, LeaseID: h.id, MaxExp: h.maxExp, pctr: req.PCTR, bucket: bucket}, true
+}
+
+// Cancel takes back a reservation for which no token left the node.
+func (w *Wallet) Cancel(r Reservation) {
+	s := w.shard(r.Key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pockets[r.Key]
+	if p == nil {
+		return
+	}
+	if r.pctr > 0 || r.amount == 0 {
+		p.exposure.remove(r.bucket, r.pctr)
+		return
+	}
+	for _, h := range p.held {
+		if h.id == r.LeaseID {
+			h.promised -= r.amount
+			p.reservedSince -= r.amount
+			return
+		}
+	}
+}
+
+func (w *Wallet) shard(k Key) *shard {
+	h := uint64(k.AdGroupID)*0x9E3779B97F4A7C15 ^ uint64(k.Day)
+	return &w.shards[(h>>32)%uint64(len(w.shards))]
+}
+
+func (s *shard) pocket(req Request, now Tick) *pocket {
+	p := s.pockets[req.Key]
+	if p == nil {
+		p = &pocket{billable: req.Billable, rateSince: now}
+		s.pockets[req.Key] = p
+	}
+	return p
+}

@@ -1,0 +1,258 @@
+package budget
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"gavel/campaign"
+	"gavel/internal/money"
+)
+
+// Want is a grant that a wallet asks for.
+type Want struct {
+	RequestID uuid.UUID
+	Key       Key
+	// PriceMax and Wish size the grant; see [GrantSize].
+	PriceMax, Wish money.Nanos
+	// Extend is the lease to extend instead of granting a new one (CPC), 0 for none. Its max_exp moves on even if nothing is
+	// left to add.
+	Extend LeaseID
+	// Sent is when the request left, on the node's clock: the lease's time to serve counts from here, not from the answer.
+	Sent Tick
+}
+
+// Granted is the answer to a Want.
+type Granted struct {
+	Want Want
+	// LeaseID is 0 when nothing was granted; then BlockedBy names the line that had nothing left.
+	LeaseID   LeaseID
+	BlockedBy string
+	// Amount and Posted are the lease's totals, after an extension too.
+	Amount, Posted money.Nanos
+	MaxExp         time.Time
+}
+
+// Promise says what a lease that is no longer served from has promised to users; the rest goes back.
+type Promise struct {
+	LeaseID LeaseID
+	Amount  money.Nanos
+}
+
+const (
+	// lowWater is how much serving must be left in hand, as time at the present rate, before more is asked for.
+	lowWater = 2 * time.Second
+	// idleAfter is how many TTLs without a request make a wallet stop renewing.
+	idleAfter = 3
+	// denialTTL is how long "nothing left" is believed.
+	denialTTL = time.Second
+	// smallestWish is the least wish, in multiples of the highest price: a burst on a cold node.
+	smallestWish = 64
+)
+
+// Wants returns what to ask for now and marks it as asked; each must be answered by Settle or Failed. newID makes request ids.
+func (w *Wallet) Wants(now Tick, newID func() uuid.UUID) []Want {
+	var wants []Want
+	for i := range w.shards {
+		s := &w.shards[i]
+		s.mu.Lock()
+		for key, p := range s.pockets {
+			if want, ok := p.want(now, w.config); ok {
+				want.RequestID, want.Key, want.Sent = newID(), key, now
+				p.asked = true
+				wants = append(wants, want)
+			}
+		}
+		s.mu.Unlock()
+	}
+	return wants
+}
+
+// Warm asks for a lease of a key before anybody has needed one.
+func (w *Wallet) Warm(now Tick, key Key, billable campaign.BillableEvent, priceMax money.Nanos) {
+	s := w.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pocket(Request{Key: key, Billable: billable}, now)
+	p.usedAt = now
+	p.priceMax = max(p.priceMax, priceMax)
+}
+
+func (p *pocket) want(now Tick, config WalletConfig) (Want, bool) {
+	if p.asked || now < p.deniedUntil || now > p.usedAt.Add(idleAfter*config.TTL) {
+		return Want{}, false
+	}
+	p.measureRate(now)
+	if p.billable == campaign.BillClickthrough {
+		return p.wantClicks(now, config)
+	}
+	rest := money.Nanos(0)
+	for _, h := range p.held {
+		// What ends within half a TTL does not count, so that its successor is there in time.
+		if now.Add(config.TTL/2) < h.serveUntil {
+			rest += h.amount - h.promised
+		}
+	}
+	if rest >= max(p.priceMax, p.ratePerSecond.MulSat(int64(lowWater/time.Second))) {
+		return Want{}, false
+	}
+	wish := max(p.ratePerSecond.MulSat(int64(GrantHorizon/time.Second)), p.priceMax.MulSat(smallestWish))
+	return Want{PriceMax: p.priceMax, Wish: wish}, true
+}
+
+// wantClicks keeps one lease per key and extends it: the exposure of many impressions pools, that of many leases would not.
+func (p *pocket) wantClicks(now Tick, config WalletConfig) (Want, bool) {
+	need := p.exposure.need(now, config.EventTTL, p.priceMax, 0)
+	if len(p.held) == 0 {
+		return Want{PriceMax: need, Wish: 2 * need}, true
+	}
+	h := p.held[0]
+	short := need + need/2 - (h.amount - h.promised)
+	if short <= 0 && now.Add(config.TTL/2) < h.serveUntil {
+		return Want{}, false
+	}
+	return Want{PriceMax: max(0, short), Wish: max(0, short), Extend: h.id}, true
+}
+
+func (p *pocket) measureRate(now Tick) {
+	elapsed := time.Duration(now - p.rateSince)
+	if elapsed < time.Second {
+		return
+	}
+	measured := float64(p.reservedSince) / elapsed.Seconds()
+	// Half the old rate, half the new: fast enough for a feed's ups and downs, slow enough for its noise.
+	p.ratePerSecond = money.CeilScore((float64(p.ratePerSecond) + measured) / 2)
+	p.reservedSince, p.rateSince = 0, now
+}
+
+// Settle takes the answer to a Want. An answer that came after the lease's time to serve is not used; the lease then
+// closes by itself.
+func (w *Wallet) Settle(now Tick, g Granted) {
+	s := w.shard(g.Want.Key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pockets[g.Want.Key]
+	if p == nil {
+		return
+	}
+	p.asked = false
+	serveUntil := g.Want.Sent.Add(w.config.TTL)
+	if g.LeaseID == 0 {
+		p.deniedUntil, p.deniedBy = now.Add(denialTTL), g.BlockedBy
+		if g.Want.Extend != 0 { // the lease is closed: forget it, ask for a new one next
+			p.drop(g.Want.Extend)
+			p.deniedUntil = 0
+		}
+		return
+	}
+	p.deniedBy = ""
+	if g.Want.Extend != 0 {
+		p.extended(now, g, serveUntil)
+		return
+	}
+	h := &held{id: g.LeaseID, amount: g.Amount, serveUntil: serveUntil, maxExp: g.MaxExp}
+	p.held = append(p.held, h)
+}
+
+func (p *pocket) extended(now Tick, g Granted, serveUntil Tick) {
+	for _, h := range p.held {
+		if h.id != g.LeaseID {
+			continue
+		}
+		if g.Amount == h.amount && g.Want.Wish > 0 {
+			// Nothing was added although it was wished for: do not ask again at once.
+			p.deniedUntil, p.deniedBy = now.Add(denialTTL), g.BlockedBy
+		}
+		h.amount, h.promised, h.maxExp = g.Amount, g.Posted, g.MaxExp
+		h.serveUntil = max(h.serveUntil, serveUntil)
+	}
+}
+
+func (p *pocket) drop(id LeaseID) {
+	kept := p.held[:0]
+	for _, h := range p.held {
+		if h.id != id {
+			kept = append(kept, h)
+		}
+	}
+	p.held = kept
+}
+
+// Failed says that no answer came to a Want. Whether it was granted is not known; if it was, that lease is never served from
+// and closes by itself.
+func (w *Wallet) Failed(want Want) {
+	s := w.shard(want.Key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.pockets[want.Key]; p != nil {
+		p.asked = false
+	}
+}
+
+// Expired removes the leases that may no longer be served from and says what they have promised, so that the rest can go
+// back; then it forgets keys that are idle. If giving back fails nothing is lost: the close does the same later.
+func (w *Wallet) Expired(now Tick) []Promise {
+	return w.take(now, false)
+}
+
+// TakeAll empties the wallet at shutdown: nothing can be reserved afterwards without a new grant.
+func (w *Wallet) TakeAll(now Tick) []Promise {
+	return w.take(now, true)
+}
+
+func (w *Wallet) take(now Tick, all bool) []Promise {
+	var ended []Promise
+	for i := range w.shards {
+		s := &w.shards[i]
+		s.mu.Lock()
+		for key, p := range s.pockets {
+			kept := p.held[:0]
+			for _, h := range p.held {
+				if !all && now < h.serveUntil {
+					kept = append(kept, h)
+					continue
+				}
+				promised := h.promised
+				if p.billable == campaign.BillClickthrough {
+					promised += p.exposure.need(now, w.config.EventTTL, p.priceMax, 0)
+				}
+				ended = append(ended, Promise{LeaseID: h.id, Amount: promised})
+			}
+			p.held = kept
+			if len(kept) == 0 && !p.asked && now > p.usedAt.Add(idleAfter*w.config.TTL) {
+				delete(s.pockets, key)
+			}
+		}
+		s.mu.Unlock()
+	}
+	return ended
+}
+
+// Held is the sum of what the wallet may still promise, and the number of leases it is in: for metrics.
+func (w *Wallet) Held(now Tick) (rest money.Nanos, leases int) {
+	for i := range w.shards {
+		s := &w.shards[i]
+		s.mu.Lock()
+		for _, p := range s.pockets {
+			for _, h := range p.held {
+				if now < h.serveUntil {
+					rest += h.amount - h.promised
+					leases++
+				}
+			}
+		}
+		s.mu.Unlock()
+	}
+	return rest, leases
+}
+
+// DeniedBy names the budget line that stopped a key at its last grant, "" if none did.
+func (w *Wallet) DeniedBy(key Key) string {
+	s := w.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.pockets[key]; p != nil {
+		return p.deniedBy
+	}
+	return ""
+}
