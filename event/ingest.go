@@ -1,0 +1,188 @@
+package event
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"gavel/budget"
+)
+
+// Ingest accepts events: it verifies, journals and acknowledges. It is safe for concurrent use.
+type Ingest struct {
+	keys    *Keys
+	clock   *Clock
+	journal Journal
+	maxOpen uint64
+	fatal   func(error)
+
+	mu      sync.Mutex
+	waiting *group // collects while the group before it is being written
+	writing bool
+	// unbilled are the acceptance times of what is waiting, being written or not yet billed, in order: the times are strictly
+	// those in the journal, so the oldest one is the watermark.
+	unbilled []time.Time
+	billedTo uint64 // journal index of the newest billed record
+	notify   chan struct{}
+	writers  sync.WaitGroup
+}
+
+// group is a set of records that share one fsync.
+type group struct {
+	records [][]byte
+	done    chan struct{}
+	err     error
+}
+
+// IngestConfig configures an Ingest.
+type IngestConfig struct {
+	Keys    *Keys
+	Clock   *Clock
+	Journal Journal
+	// MaxUnbilled bounds how many accepted events may wait for Postgres.
+	MaxUnbilled int
+	// Fatal is called once when the journal can no longer be trusted. It must stop the process.
+	Fatal func(error)
+}
+
+// NewIngest opens an ingest on a journal, which may hold events of an earlier run: they are billed first, and the clock is
+// lifted to the newest of them.
+func NewIngest(c IngestConfig) (*Ingest, error) {
+	in := &Ingest{keys: c.Keys, clock: c.Clock, journal: c.Journal, maxOpen: uint64(c.MaxUnbilled), fatal: c.Fatal, notify: make(chan struct{}, 1)}
+	first, last, err := c.Journal.Bounds()
+	if err != nil {
+		return nil, fmt.Errorf("read journal: %w", err)
+	}
+	if first > last {
+		in.billedTo = last
+		return in, nil
+	}
+	in.billedTo = first - 1
+	for i := first; i <= last; i++ {
+		b, err := c.Journal.Read(i)
+		if err != nil {
+			return nil, fmt.Errorf("read journal record %d: %w", i, err)
+		}
+		r, err := DecodeRecord(b)
+		if err != nil {
+			return nil, fmt.Errorf("journal record %d: %w", i, err)
+		}
+		in.unbilled = append(in.unbilled, r.AcceptedAt)
+		c.Clock.Raise(r.AcceptedAt)
+	}
+	return in, nil
+}
+
+// Open verifies a token without accepting anything. The errors are those of [Keys.Open].
+func (in *Ingest) Open(text []byte) (Token, error) { return in.keys.Open(text, in.clock.Now()) }
+
+// Accept verifies a token, of the given kinds only, and makes its event durable. When it returns nil the event is accepted
+// and will be billed exactly once, whatever happens to this process. Errors: ErrForged, ErrExpired, ErrFull, ctx's.
+//
+// An error of ctx, or a crash, leaves it open whether the event was accepted: sending it again is harmless.
+func (in *Ingest) Accept(ctx context.Context, text []byte, allowed ...budget.Kind) (Token, error) {
+	in.mu.Lock()
+	now := in.clock.Now() // under the lock, so that the order in the journal is the order of the times
+	token, err := in.keys.Open(text, now)
+	if err == nil && !kindIn(token.Kind, allowed) {
+		err = ErrForged
+	}
+	if err == nil && uint64(len(in.unbilled)) >= in.maxOpen {
+		err = ErrFull
+	}
+	if err != nil {
+		in.mu.Unlock()
+		return token, err
+	}
+	r := Record{AdGroupID: token.AdGroupID, Event: budget.Event{
+		EventID: token.EventID, LeaseID: token.LeaseID, AdID: token.AdID, Price: token.Price, UserHash: token.UserHash, AcceptedAt: now,
+	}}
+	g := in.join(AppendRecord(nil, &r), now)
+	in.mu.Unlock()
+	select {
+	case <-g.done:
+		return token, g.err
+	case <-ctx.Done():
+		return token, ctx.Err()
+	}
+}
+
+func kindIn(kind budget.Kind, allowed []budget.Kind) bool {
+	for _, k := range allowed {
+		if k == kind {
+			return true
+		}
+	}
+	return false
+}
+
+// join adds a record to the group that is written next, and writes it if nobody does.
+func (in *Ingest) join(record []byte, at time.Time) *group {
+	if in.waiting == nil {
+		in.waiting = &group{done: make(chan struct{})}
+	}
+	g := in.waiting
+	g.records = append(g.records, record)
+	in.unbilled = append(in.unbilled, at)
+	if !in.writing {
+		in.writing = true
+		in.writers.Go(in.write)
+	}
+	return g
+}
+
+// write appends one group after the other until none is waiting: while the disk syncs one, the next one fills.
+func (in *Ingest) write() {
+	for {
+		in.mu.Lock()
+		g := in.waiting
+		in.waiting = nil
+		if g == nil {
+			in.writing = false
+			in.mu.Unlock()
+			return
+		}
+		in.mu.Unlock()
+		g.err = in.journal.Append(g.records)
+		if g.err != nil {
+			// What the disk holds is unknown now. Nobody gets an answer: the process stops, and the journal decides.
+			in.fatal(fmt.Errorf("append to journal: %w", g.err))
+			close(g.done)
+			return
+		}
+		close(g.done)
+		select {
+		case in.notify <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Wait returns when nothing is being written any more: after it, if nobody calls Accept, the journal may be closed.
+func (in *Ingest) Wait() { in.writers.Wait() }
+
+// Watermark is the time before which every event that this node accepted is billed. It never decreases.
+func (in *Ingest) Watermark() time.Time {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if len(in.unbilled) > 0 {
+		return in.unbilled[0]
+	}
+	return in.clock.Now()
+}
+
+// Unbilled is how many accepted events wait for Postgres.
+func (in *Ingest) Unbilled() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.unbilled)
+}
+
+// billed says that the next n records are billed.
+func (in *Ingest) billed(n int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.unbilled = in.unbilled[n:]
+	in.billedTo += uint64(n)
+}

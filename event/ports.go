@@ -1,0 +1,43 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gavel/budget"
+	"gavel/campaign"
+)
+
+// ErrFull is returned when the journal holds as much as it may: Postgres has been away for too long. Nothing was accepted.
+var ErrFull = errors.New("event: journal is full")
+
+// Journal is a node's durable queue of accepted events, in the order of acceptance.
+type Journal interface {
+	// Append makes records durable and returns when the disk has them. After an error the state of the disk is unknown:
+	// the process must stop, and no record of the call counts as accepted.
+	Append(records [][]byte) error
+	// Bounds are the index of the oldest and of the newest record; first > last when it is empty.
+	Bounds() (first, last uint64, err error)
+	// Read returns the record at an index within bounds.
+	Read(index uint64) ([]byte, error)
+	// Trim forgets the records up to and including index.
+	Trim(index uint64) error
+}
+
+// Committer bills a batch: see budget/postgres.Node.Commit. It may be called again with the same events.
+type Committer interface {
+	Commit(ctx context.Context, events []budget.Event) ([]budget.Outcome, error)
+}
+
+// View is an impression that a user has had of an ad group.
+type View struct {
+	UserHash  int64
+	AdGroupID campaign.AdGroupID
+	At        time.Time
+}
+
+// ViewCounter counts impressions against frequency caps. It is not money: an error is logged and counted, not retried.
+type ViewCounter interface {
+	CountViews(ctx context.Context, views []View) error
+}
