@@ -1,0 +1,115 @@
+package arch
+
+// row says what one package may import of the project.
+type row struct {
+	// pkg is the folder of the package, relative to the root of the tree.
+	pkg string
+	// may lists folders; "x/*" is x and all below it, "*/x" the package x of any domain package.
+	may []string
+	why string
+}
+
+// Sets that several rows share.
+const (
+	// leaves stands for the packages under internal that any layer but the core may use: all but those in notLeaves.
+	leaves = "internal/*"
+	// everything is for the one place that wires.
+	everything = "*"
+)
+
+// values are the packages that hold types and arithmetic only: the project's own standard library.
+var values = []string{"internal/money", "internal/fault", "internal/ids"}
+
+// notLeaves are the packages under internal that only the named ones may import.
+var notLeaves = map[string][]string{
+	"internal/arch":     {},
+	"internal/devstack": {"internal/testenv", "cmd"}, // starts servers: nothing that serves depends on it
+	"internal/testenv":  {},                          // test files only, see mayTest
+}
+
+// directions is the picture of docs/ARCHITECTURE.md as a table. What is not here is not allowed.
+var directions = []row{
+	{".", nil, "the root holds documents, and at most dependency pins under the build tag deps"},
+
+	{"handlers", with("auction", "campaign", "event", "report", "internal/telemetry"), "decode, call one method, encode"},
+	{"auction", with("targeting", "budget", "ranking", "campaign"), "the order of an ad request's steps lives here"},
+	{"targeting", with("campaign"), "reads what advertisers wrote; never the other way round"},
+	{"budget", with("campaign"), "needs the ids of budgets and accounts"},
+	{"ranking", with("campaign"), "scores ads"},
+	{"campaign", with(), "what advertisers manage stands under everything else"},
+	{"event", with("budget", "campaign"), "an event is billed to a lease, for an ad that budget names by campaign's ids"},
+	{"report", with("campaign"), "reports are about campaigns"},
+
+	{"migrations", nil, "the schema must outlive the code that reads it"},
+	{"loadtest", nil, "a load generator that shares code with its target shares its mistakes"},
+	{"tools", nil, "pins of developer tools, in a module of its own"},
+
+	{"internal/testenv", []string{leaves, "internal/devstack", "migrations"}, "a migrated database for each test"},
+}
+
+// adapters are the names of the packages below a domain package X that speak to the outside for it. X/adapter may import X,
+// what X may import, and leaves; never another adapter.
+var adapters = []string{"postgres", "redis", "journal"}
+
+// pure are the packages that do no I/O and read no clock and no global randomness: the same code runs in the server, in a
+// simulator in virtual time, and in a bit-exact replay.
+var pure = []string{"auction", "targeting", "budget", "ranking", "internal/money", "internal/fault"}
+
+// impureImports may not be imported by pure packages; "…/*" covers the package and all below it.
+var impureImports = []row{
+	{"net/*", nil, "network"},
+	{"os/*", nil, "files, processes, environment"},
+	{"io/ioutil", nil, "files"},
+	{"syscall", nil, "system calls"},
+	{"golang.org/x/sys/*", nil, "system calls"},
+	{"crypto/rand", nil, "randomness is passed in"},
+	{"log", nil, "a global logger writes"},
+	{"database/*", nil, "a store comes in through a port"},
+	{"github.com/jmoiron/*", nil, "a store comes in through a port"},
+	{"github.com/lib/*", nil, "a store comes in through a port"},
+	{"github.com/redis/*", nil, "a store comes in through a port"},
+	{"github.com/gofiber/*", nil, "HTTP ends in handlers"},
+	{"github.com/valyala/fasthttp/*", nil, "HTTP ends in handlers"},
+}
+
+// impureNames are the names that pure packages may not speak of, called or passed on.
+var impureNames = map[string][]string{
+	"time":    {"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"},
+	"context": {"WithTimeout", "WithTimeoutCause", "WithDeadline", "WithDeadlineCause"},
+}
+
+// seeded are the names of math/rand and math/rand/v2 that do not touch the global generator.
+var seeded = map[string]bool{
+	"New": true, "NewPCG": true, "NewChaCha8": true, "NewSource": true, "NewZipf": true,
+	"Rand": true, "Source": true, "Source64": true, "PCG": true, "ChaCha8": true, "Zipf": true,
+}
+
+// drivers says where a library that speaks to the outside may be imported: pkg is the import, may the folders.
+var drivers = []row{
+	{"github.com/lib/pq/*", postgresFolders(), "Postgres is spoken in */postgres"},
+	{"github.com/jmoiron/sqlx/*", postgresFolders(), "Postgres is spoken in */postgres"},
+	{"database/*", append(postgresFolders(), "internal/telemetry"), "sql.ErrNoRows and its kin end in */postgres"},
+	{"github.com/pressly/goose/v3/*", []string{"migrations"}, "one place applies migrations"},
+	{"github.com/redis/go-redis/*", []string{"*/redis", leaves, "internal/devstack", "internal/testenv", "cmd"}, "Redis is spoken in */redis"},
+	{"github.com/alicebob/miniredis/*", []string{"internal/devstack", "internal/testenv"}, "a stand-in never serves"},
+	{"github.com/gofiber/*", []string{"handlers", "internal/telemetry", "cmd"}, "HTTP ends in handlers"},
+	{"github.com/danielgtaylor/huma/*", []string{"handlers", "cmd"}, "HTTP ends in handlers"},
+}
+
+// sqlFolders are the only folders whose Go files may hold SQL text.
+var sqlFolders = []string{"*/postgres", "migrations", "internal/devstack", "internal/testenv"}
+
+// folders are the top-level folders that may exist; a new one is a decision, so it is written down here.
+var folders = map[string]string{
+	"cmd": "the program", "handlers": "HTTP",
+	"auction": "who wins", "targeting": "who may be shown what", "budget": "who can pay", "ranking": "what a view is worth",
+	"campaign": "what advertisers manage", "event": "what happened", "report": "what it came to",
+	"migrations": "the schema", "internal": "leaves", "loadtest": "k6", "tools": "pinned developer tools", "docs": "documents",
+}
+
+// with is values and more.
+func with(more ...string) []string { return append(more, values...) }
+
+func postgresFolders() []string {
+	return []string{"*/postgres", "migrations", "internal/devstack", "internal/testenv", "cmd"}
+}
