@@ -94,11 +94,11 @@ type grantedRow struct {
 
 // Grant answers wants, one answer each and in their order. A repeated request id gets the lease that it got before.
 // It returns budget.ErrFenced if the node is not live in this epoch; then nothing is granted.
-func (n *Node) Grant(ctx context.Context, wants []budget.Want, times GrantTimes) ([]budget.Granted, error) {
+func (n *Node) Grant(ctx context.Context, wants []budget.Want) ([]budget.Granted, error) {
 	if len(wants) == 0 {
 		return nil, nil
 	}
-	g := granter{node: n, wants: wants, times: times}
+	g := granter{node: n, wants: wants}
 	if err := g.openPeriods(ctx); err != nil {
 		return nil, err
 	}
@@ -113,7 +113,6 @@ func (n *Node) Grant(ctx context.Context, wants []budget.Want, times GrantTimes)
 type granter struct {
 	node    *Node
 	wants   []budget.Want
-	times   GrantTimes
 	periods map[budget.Key][]int64
 	answers []budget.Granted
 }
@@ -305,7 +304,7 @@ func (g *granter) extend(ctx context.Context, tx *sqlx.Tx, books *budget.Books) 
 }
 
 // tokenLife is how long after the grant a token that draws on it may still come, in microseconds.
-func (g *granter) tokenLife() int64 { return (g.times.TTL + g.times.EventTTL).Microseconds() }
+func (g *granter) tokenLife() int64 { return (g.node.times.TTL + g.node.times.EventTTL).Microseconds() }
 
 // joinIDs writes ids as "1,2,3": Postgres has no unnest of an array of arrays of different lengths.
 func joinIDs(ids []int64) string {

@@ -19,6 +19,7 @@ type Node struct {
 	*Store
 	ID    uuid.UUID
 	Epoch int64
+	times GrantTimes
 }
 
 const joinSQL = `
@@ -28,12 +29,12 @@ RETURNING epoch, watermark`
 
 const closedThroughForShareSQL = `SELECT closed_through FROM protocol FOR SHARE`
 
-// Join makes the node live in a new epoch. now is the node's clock. It returns the time that the node's clock must not be
+// Join makes the node live in a new epoch. now is the node's clock; times hold for all its grants. It returns the time that the node's clock must not be
 // behind: what was closed before that is closed for this node too, although its clock may say otherwise.
 //
 // A node that comes back must replay its journal before it calls [Node.Beat].
-func (s *Store) Join(ctx context.Context, id uuid.UUID, now time.Time) (node *Node, clockFloor time.Time, err error) {
-	node = &Node{Store: s, ID: id}
+func (s *Store) Join(ctx context.Context, id uuid.UUID, now time.Time, times GrantTimes) (node *Node, clockFloor time.Time, err error) {
+	node = &Node{Store: s, ID: id, times: times}
 	err = s.inTx(ctx, func(tx *sqlx.Tx) error {
 		var closedThrough, watermark time.Time
 		if err := tx.GetContext(ctx, &closedThrough, closedThroughForShareSQL); err != nil {
