@@ -1,0 +1,110 @@
+package targeting
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"gavel/campaign"
+)
+
+// Limits on the keywords of one ad group.
+const (
+	// MaxKeywords is the most keywords of an ad group.
+	MaxKeywords = 1000
+	// MaxKeywordBytes is the most bytes of one keyword: 80 characters at four bytes.
+	MaxKeywordBytes = 320
+)
+
+// keyword is a keyword in normal form.
+type keyword struct {
+	how  campaign.MatchType
+	text []byte // as appendWords makes it; empty is found nowhere
+}
+
+var errNoWords = errors.New("no letter and no number")
+
+// CheckKeyword returns an error, in words for the advertiser, for a keyword that cannot be used: an unknown match type, a
+// value that is too long, or one without a single letter or number.
+func CheckKeyword(k campaign.Keyword) error {
+	_, err := compileKeyword(k)
+	return err
+}
+
+func compileKeyword(k campaign.Keyword) (keyword, error) {
+	switch k.MatchType {
+	case campaign.MatchBroad, campaign.MatchPhrase, campaign.MatchExact, campaign.MatchExactNegative, campaign.MatchPhraseNegative:
+	default:
+		return keyword{}, fmt.Errorf("match type %q is not one of BROAD, PHRASE, EXACT, EXACT_NEGATIVE, PHRASE_NEGATIVE", k.MatchType)
+	}
+	if len(k.Value) > MaxKeywordBytes {
+		return keyword{}, fmt.Errorf("a keyword has at most %d bytes", MaxKeywordBytes)
+	}
+	text := appendWords(nil, k.Value)
+	if len(text) == 0 {
+		return keyword{how: k.MatchType}, fmt.Errorf("keyword %q has %w", k.Value, errNoWords)
+	}
+	return keyword{how: k.MatchType, text: text}, nil
+}
+
+// isNegative reports whether the keyword excludes.
+func (k *keyword) isNegative() bool {
+	return k.how == campaign.MatchExactNegative || k.how == campaign.MatchPhraseNegative
+}
+
+// hits reports whether the keyword is found in one of the phrases, each as appendWords makes it.
+func (k *keyword) hits(phrases [][]byte) bool {
+	for _, phrase := range phrases {
+		if k.isIn(phrase) {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *keyword) isIn(phrase []byte) bool {
+	if len(k.text) == 0 {
+		return false
+	}
+	switch k.how {
+	case campaign.MatchExact, campaign.MatchExactNegative:
+		return bytes.Equal(phrase, k.text)
+	case campaign.MatchPhrase, campaign.MatchPhraseNegative:
+		return bytes.Contains(phrase, k.text)
+	case campaign.MatchBroad:
+		for word := range words(k.text) {
+			if !bytes.Contains(phrase, word) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// matchKeywords is the rule for all keywords of an ad.
+func matchKeywords(positive, negative []keyword, phrases [][]byte) bool {
+	for i := range negative {
+		if negative[i].hits(phrases) {
+			return false
+		}
+	}
+	for i := range positive {
+		if positive[i].hits(phrases) {
+			return true
+		}
+	}
+	return len(positive) == 0
+}
+
+// longestWord is the word, with its spaces, without which the keyword is not found, and most likely a rare one; nil if there
+// is none.
+func (k *keyword) longestWord() []byte {
+	var longest []byte
+	for word := range words(k.text) {
+		if len(word) > len(longest) {
+			longest = word
+		}
+	}
+	return longest
+}
