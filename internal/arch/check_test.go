@@ -107,7 +107,7 @@ func checkDirections(s source, report func(string, ...any)) {
 // allowance says what the non-test files of a package may import, why, and whether a rule covers the package at all.
 func allowance(pkg string) (may []string, why string, known bool) {
 	for _, r := range directions {
-		if r.pkg == pkg {
+		if covers(r.pkg, pkg) {
 			return r.may, r.why, true
 		}
 	}

@@ -33,6 +33,8 @@ func TestOffendersAreReported(t *testing.T) {
 		{"adapter of nothing", "shop/postgres/p.go", `package postgres`, "has no row"},
 		{"leaf below a leaf", "internal/x/y/y.go", `package y; import _ "gavel/internal/money"`, ""},
 
+		{"keeper of leases", "budget/keeper/k.go", `package keeper; import ("time"; _ "gavel/budget"); var t = time.Now()`, ""},
+		{"keeper knowing its store", "budget/keeper/k.go", `package keeper; import _ "gavel/budget/postgres"`, "imports gavel/budget/postgres"},
 		{"cmd wires", "cmd/gavel/m.go", `package main; import (_ "gavel/handlers"; _ "gavel/internal/devstack")`, ""},
 		{"cmd ships no test help", "cmd/gavel/m.go", `package main; import _ "gavel/internal/testenv"`, "imports gavel/internal/testenv"},
 		{"leaf to leaf", "internal/a/a.go", `package a; import _ "gavel/internal/money"`, ""},
@@ -41,6 +43,7 @@ func TestOffendersAreReported(t *testing.T) {
 		{"testenv", "internal/testenv/t.go", `package testenv; import (_ "gavel/migrations"; _ "gavel/internal/devstack")`, ""},
 		{"migrations", "migrations/m.go", `package migrations; import _ "gavel/internal/money"`, "imports gavel/internal/money"},
 		{"loadtest", "loadtest/l.go", `package main; import _ "gavel/campaign"`, "imports gavel/campaign"},
+		{"tools", "tools/x/x.go", `package main; import _ "gavel/internal/money"`, "imports gavel/internal/money"},
 		{"unknown package", "shop/s.go", `package shop`, "has no row"},
 		{"unknown child", "auction/util/u.go", `package util`, "has no row"},
 		{"root", "r.go", `package gavel`, "Go file in the root"},
