@@ -21,6 +21,8 @@ type (
 	AdID int64
 	// AudienceID names an audience.
 	AudienceID int64
+	// KeywordID names a keyword.
+	KeywordID int64
 )
 
 // BillableEvent is what an ad group pays for.

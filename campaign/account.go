@@ -1,0 +1,73 @@
+package campaign
+
+import (
+	"strings"
+	"time"
+	_ "time/tzdata" // a day must not depend on what the machine has installed
+
+	"gavel/internal/fault"
+)
+
+// AdAccount is who pays. All but its name is fixed: the currency and the time zone are what its money is counted in.
+type AdAccount struct {
+	ID   AdAccountID
+	Name string
+	// Country is ISO 3166-1 alpha-2, Currency ISO 4217.
+	Country, Currency string
+	// TimeZone is an IANA name; it decides what a day of a daily budget is.
+	TimeZone             string
+	CreatedAt, UpdatedAt time.Time
+}
+
+// AdAccountInput creates an ad account. TimeZone defaults to UTC.
+type AdAccountInput struct {
+	Name, Country, Currency, TimeZone Opt[string]
+}
+
+// The v5 enumerations.
+const (
+	countries = " AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW "
+	// UNK, which v5 lists too, is no currency to be billed in.
+	currencies = " USD GBP CAD EUR AUD NZD SEK ILS CHF HKD JPY SGD KRW NOK DKK PLN RON HUF CZK BRL MXN ARS CLP COP INR TRY "
+)
+
+func newAdAccount(in AdAccountInput) (AdAccount, []fault.Field) {
+	var p fault.Fields
+	a := AdAccount{TimeZone: "UTC"}
+	require(&p, "name", in.Name)
+	require(&p, "country", in.Country)
+	require(&p, "currency", in.Currency)
+	apply(&p, "name", in.Name, &a.Name)
+	apply(&p, "country", in.Country, &a.Country)
+	apply(&p, "currency", in.Currency, &a.Currency)
+	apply(&p, "time_zone", in.TimeZone, &a.TimeZone)
+	if in.Name.Given() {
+		checkText(&p, "name", a.Name, 1, 256)
+	}
+	if in.Country.Given() && !inList(countries, a.Country) {
+		p.Add("country", "must be an ISO 3166-1 alpha-2 country code")
+	}
+	if in.Currency.Given() && !inList(currencies, a.Currency) {
+		p.Add("currency", "must be one of"+strings.TrimSuffix(currencies, " "))
+	}
+	if _, err := LoadZone(a.TimeZone); err != nil {
+		p.Add("time_zone", "must be an IANA time zone such as Europe/Berlin")
+	}
+	return a, p
+}
+
+func inList(list, code string) bool {
+	return code != "" && !strings.Contains(code, " ") && strings.Contains(list, " "+code+" ")
+}
+
+// LoadZone returns the location of an account's time zone. Names that depend on the machine ("Local", "") are refused.
+func LoadZone(name string) (*time.Location, error) {
+	if name == "" || name == "Local" {
+		return nil, fault.New(fault.Invalid, "time zone must be an IANA name")
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, "time zone must be an IANA name", err)
+	}
+	return zone, nil
+}

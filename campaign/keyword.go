@@ -1,0 +1,44 @@
+package campaign
+
+import (
+	"strings"
+	"time"
+
+	"gavel/internal/fault"
+)
+
+// MaxKeywordLength is the most characters of a keyword.
+const MaxKeywordLength = 120
+
+// AdGroupKeyword is a keyword where it is kept: in an ad group.
+type AdGroupKeyword struct {
+	ID          KeywordID
+	AdAccountID AdAccountID
+	AdGroupID   AdGroupID
+	Keyword
+	Archived  bool
+	CreatedAt time.Time
+}
+
+// KeywordInput creates one keyword. Surrounding white space is dropped.
+type KeywordInput struct {
+	MatchType Opt[MatchType]
+	Value     Opt[string]
+}
+
+func newKeyword(account AdAccountID, parent AdGroupID, in KeywordInput) (AdGroupKeyword, []fault.Field) {
+	var p fault.Fields
+	k := AdGroupKeyword{AdAccountID: account, AdGroupID: parent}
+	require(&p, "match_type", in.MatchType)
+	require(&p, "value", in.Value)
+	apply(&p, "match_type", in.MatchType, &k.MatchType)
+	apply(&p, "value", in.Value, &k.Value)
+	if in.MatchType.Given() {
+		checkOneOf(&p, "match_type", k.MatchType, MatchBroad, MatchPhrase, MatchExact, MatchExactNegative, MatchPhraseNegative)
+	}
+	if in.Value.Given() {
+		k.Value = strings.TrimSpace(k.Value)
+		checkText(&p, "value", k.Value, 1, MaxKeywordLength)
+	}
+	return k, p
+}
