@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,39 +83,55 @@ func (in *Ingest) Open(text []byte) (Token, error) { return in.keys.Open(text, i
 //
 // An error of ctx, or a crash, leaves it open whether the event was accepted: sending it again is harmless.
 func (in *Ingest) Accept(ctx context.Context, text []byte, allowed ...budget.Kind) (Token, error) {
+	token, g, err := in.admit(text, allowed)
+	if err != nil {
+		return token, err
+	}
+	return token, g.wait(ctx)
+}
+
+// AcceptAll accepts many tokens with as few waits as possible and returns one error per token, nil for the accepted ones.
+func (in *Ingest) AcceptAll(ctx context.Context, texts [][]byte, allowed ...budget.Kind) []error {
+	errs := make([]error, len(texts))
+	groups := make([]*group, len(texts))
+	for i, text := range texts {
+		_, groups[i], errs[i] = in.admit(text, allowed)
+	}
+	for i, g := range groups {
+		if g != nil {
+			errs[i] = g.wait(ctx)
+		}
+	}
+	return errs
+}
+
+func (g *group) wait(ctx context.Context) error {
+	select {
+	case <-g.done:
+		return g.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// admit verifies a token and puts its event into the group that is written next.
+func (in *Ingest) admit(text []byte, allowed []budget.Kind) (Token, *group, error) {
 	in.mu.Lock()
+	defer in.mu.Unlock()
 	now := in.clock.Now() // under the lock, so that the order in the journal is the order of the times
 	token, err := in.keys.Open(text, now)
-	if err == nil && !kindIn(token.Kind, allowed) {
-		err = ErrForged
-	}
-	if err == nil && uint64(len(in.unbilled)) >= in.maxOpen {
-		err = ErrFull
-	}
-	if err != nil {
-		in.mu.Unlock()
-		return token, err
+	switch {
+	case err != nil:
+		return token, nil, err
+	case !slices.Contains(allowed, token.Kind):
+		return token, nil, ErrForged
+	case uint64(len(in.unbilled)) >= in.maxOpen:
+		return token, nil, ErrFull
 	}
 	r := Record{AdGroupID: token.AdGroupID, Event: budget.Event{
 		EventID: token.EventID, LeaseID: token.LeaseID, AdID: token.AdID, Price: token.Price, UserHash: token.UserHash, AcceptedAt: now,
 	}}
-	g := in.join(AppendRecord(nil, &r), now)
-	in.mu.Unlock()
-	select {
-	case <-g.done:
-		return token, g.err
-	case <-ctx.Done():
-		return token, ctx.Err()
-	}
-}
-
-func kindIn(kind budget.Kind, allowed []budget.Kind) bool {
-	for _, k := range allowed {
-		if k == kind {
-			return true
-		}
-	}
-	return false
+	return token, in.join(AppendRecord(nil, &r), now), nil
 }
 
 // join adds a record to the group that is written next, and writes it if nobody does.

@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
 
 	"gavel/event"
 )
@@ -35,6 +36,7 @@ type Journal struct {
 	nodeID uuid.UUID
 	lock   *flock.Flock
 	wal    *wal.WAL
+	meta   *metadb.BoltMetaDB // the log does not close its own
 	last   atomic.Uint64
 	first  atomic.Uint64
 }
@@ -66,7 +68,8 @@ func (j *Journal) open(dir string) (err error) {
 	if err := os.MkdirAll(records, 0o700); err != nil {
 		return fmt.Errorf("make journal directory: %w", err)
 	}
-	if j.wal, err = wal.Open(records, wal.WithSegmentSize(segmentBytes)); err != nil {
+	j.meta = &metadb.BoltMetaDB{}
+	if j.wal, err = wal.Open(records, wal.WithSegmentSize(segmentBytes), wal.WithMetaStore(j.meta)); err != nil {
 		return fmt.Errorf("journal %s cannot be read: %w. It may hold accepted events that are not billed: copy the directory away, then start with an empty one and fence node %s", dir, err, j.nodeID)
 	}
 	first, err := j.wal.FirstIndex()
@@ -155,5 +158,5 @@ func (j *Journal) Trim(index uint64) error {
 
 // Close closes the files and gives the directory free.
 func (j *Journal) Close() error {
-	return errors.Join(j.wal.Close(), j.lock.Unlock())
+	return errors.Join(j.wal.Close(), j.meta.Close(), j.lock.Unlock())
 }

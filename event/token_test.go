@@ -1,0 +1,178 @@
+package event_test
+
+import (
+	"encoding/base64"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"gavel/budget"
+	"gavel/campaign"
+	"gavel/event"
+	"gavel/internal/money"
+)
+
+func keyText(id string, fill byte) string {
+	b := make([]byte, event.KeySize)
+	for i := range b {
+		b[i] = fill
+	}
+	return id + ":" + base64.StdEncoding.EncodeToString(b)
+}
+
+func keys(t testing.TB, text string) *event.Keys {
+	t.Helper()
+	k, err := event.ParseKeys(text)
+	require.NoError(t, err)
+	return k
+}
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func token(exp time.Time) *event.Token {
+	return &event.Token{
+		EventID: budget.EventID{Day: 20261123, ImpressionID: uuid.MustParse("01931b6e-0000-7000-8000-000000000001"), Kind: budget.Click},
+		LeaseID: 5, AdID: 6, AdGroupID: 7, Price: 123_456, UserHash: -9, Exp: exp,
+	}
+}
+
+func TestTokenRoundTrip(t *testing.T) {
+	t.Parallel()
+	k := keys(t, keyText("1", 1))
+	rapid.Check(t, func(t *rapid.T) {
+		in := &event.Token{
+			EventID: budget.EventID{
+				Day: rapid.IntRange(0, 99991231).Draw(t, "day"), ImpressionID: uuid.UUID(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "id")),
+				Kind: rapid.SampledFrom([]budget.Kind{budget.Impression, budget.Viewable, budget.Click}).Draw(t, "kind"),
+			},
+			LeaseID: budget.LeaseID(rapid.Int64().Draw(t, "lease")), AdID: campaign.AdID(rapid.Int64().Draw(t, "ad")),
+			AdGroupID: campaign.AdGroupID(rapid.Int64().Draw(t, "group")), Price: money.Nanos(rapid.Int64Min(0).Draw(t, "price")),
+			UserHash: rapid.Int64().Draw(t, "user"), Exp: noon.Add(time.Hour),
+		}
+		text := k.Seal(nil, in)
+		if len(text) != event.EncodedTokenSize {
+			t.Fatalf("length %d", len(text))
+		}
+		out, err := k.Open(text, noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Exp, out.Exp = in.Exp.UTC(), out.Exp.UTC()
+		if *in != out {
+			t.Fatalf("%+v became %+v", in, out)
+		}
+	})
+}
+
+func TestAnyChangedBitIsForged(t *testing.T) {
+	t.Parallel()
+	k := keys(t, keyText("1", 1))
+	text := k.Seal(nil, token(noon.Add(time.Hour)))
+	for i := range text {
+		for _, other := range []byte("Aa0-_=%/") {
+			if other == text[i] {
+				continue
+			}
+			changed := append([]byte(nil), text...)
+			changed[i] = other
+			_, err := k.Open(changed, noon)
+			require.ErrorIs(t, err, event.ErrForged, "byte %d", i)
+		}
+	}
+	for _, bad := range []string{"", "x", string(text[:len(text)-1]), string(text) + "A"} {
+		_, err := k.Open([]byte(bad), noon)
+		require.ErrorIs(t, err, event.ErrForged)
+	}
+}
+
+func TestTokenExpiresAfterItsLastMillisecond(t *testing.T) {
+	t.Parallel()
+	k := keys(t, keyText("1", 1))
+	text := k.Seal(nil, token(noon))
+	_, err := k.Open(text, noon)
+	require.NoError(t, err)
+	_, err = k.Open(text, noon.Add(time.Microsecond))
+	require.ErrorIs(t, err, event.ErrExpired)
+}
+
+func TestThePriceCannotBeReadFromTheToken(t *testing.T) {
+	t.Parallel()
+	k := keys(t, keyText("1", 1))
+	a, b := token(noon), token(noon)
+	b.ImpressionID = uuid.New()
+	ta, tb := k.Seal(nil, a), k.Seal(nil, b)
+	rawA, _ := base64.RawURLEncoding.DecodeString(string(ta))
+	rawB, _ := base64.RawURLEncoding.DecodeString(string(tb))
+	same := 0
+	for i := 19; i < len(rawA); i++ {
+		if rawA[i] == rawB[i] {
+			same++
+		}
+	}
+	require.Less(t, same, 8, "two tokens with the same body must not look alike")
+}
+
+func TestKeysRotate(t *testing.T) {
+	t.Parallel()
+	old := keys(t, keyText("1", 1))
+	both := keys(t, keyText("2", 2)+","+keyText("1", 1))
+	only := keys(t, keyText("2", 2))
+	text := old.Seal(nil, token(noon))
+	_, err := both.Open(text, noon)
+	require.NoError(t, err)
+	_, err = only.Open(text, noon)
+	require.ErrorIs(t, err, event.ErrForged)
+	_, err = old.Open(both.Seal(nil, token(noon)), noon)
+	require.ErrorIs(t, err, event.ErrForged, "the first key seals")
+}
+
+func TestParseKeysSaysWhatIsWrongAndNeverQuotesAKey(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"empty": "", "no id": "c2VjcmV0", "id 0": keyText("0", 1), "id 256": keyText("256", 1), "not base64": "1:???secret???",
+		"short": "1:c2VjcmV0", "twice": keyText("1", 1) + "," + keyText("1", 2),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := event.ParseKeys(text)
+			require.Error(t, err)
+			require.NotContains(t, err.Error(), "c2VjcmV0")
+			require.NotContains(t, err.Error(), "secret")
+		})
+	}
+}
+
+func FuzzOpenToken(f *testing.F) {
+	k := keys(f, keyText("1", 1))
+	f.Add(k.Seal(nil, token(noon)))
+	f.Add([]byte("AQE"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		tok, err := k.Open(text, noon)
+		if err == nil && string(k.Seal(nil, &tok)) != string(text) {
+			t.Fatalf("%q opens but does not seal to itself", text)
+		}
+	})
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add(event.AppendRecord(nil, &event.Record{Event: budget.Event{EventID: budget.EventID{Day: 20261123, Kind: budget.Impression}, AcceptedAt: noon}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := event.DecodeRecord(b)
+		if err == nil && string(event.AppendRecord(nil, &r)) != string(b) {
+			t.Fatalf("%x decodes but does not encode to itself", b)
+		}
+	})
+}
+
+func BenchmarkSeal(b *testing.B) {
+	k := keys(b, keyText("1", 1))
+	tok := token(noon)
+	var dst [200]byte
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = k.Seal(dst[:0], tok)
+	}
+}
