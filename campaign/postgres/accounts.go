@@ -1,0 +1,64 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"gavel/campaign"
+)
+
+const accountColumns = `id, name, country, currency, time_zone, created_at, updated_at`
+
+const accountSQL = `SELECT ` + accountColumns + ` FROM ad_accounts WHERE id = $1`
+
+const accountsAscendingSQL = `SELECT ` + accountColumns + ` FROM ad_accounts WHERE id > $1 ORDER BY id LIMIT $2`
+
+const accountsDescendingSQL = `SELECT ` + accountColumns + ` FROM ad_accounts WHERE id < $1 ORDER BY id DESC LIMIT $2`
+
+const insertAccountSQL = `
+INSERT INTO ad_accounts (name, country, currency, time_zone) VALUES ($1, $2, $3, $4) RETURNING ` + accountColumns
+
+type accountRow struct {
+	ID        int64     `db:"id"`
+	Name      string    `db:"name"`
+	Country   string    `db:"country"`
+	Currency  string    `db:"currency"`
+	TimeZone  string    `db:"time_zone"`
+	CreatedAt time.Time `db:"created_at"`
+	UpdatedAt time.Time `db:"updated_at"`
+}
+
+func (r accountRow) entity() campaign.AdAccount {
+	return campaign.AdAccount{
+		ID: campaign.AdAccountID(r.ID), Name: r.Name, Country: r.Country, Currency: r.Currency, TimeZone: r.TimeZone,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+	}
+}
+
+// AdAccount implements campaign.AccountReader and campaign.AccountTx.
+func (s session) AdAccount(ctx context.Context, id campaign.AdAccountID) (campaign.AdAccount, error) {
+	var row accountRow
+	err := s.get(ctx, &row, accountSQL, int64(id))
+	return row.entity(), orMissing(err, campaign.ErrAdAccountNotFound, "read ad account")
+}
+
+// AdAccounts implements campaign.AccountReader.
+func (s *Store) AdAccounts(ctx context.Context, page campaign.Page) ([]campaign.AdAccount, error) {
+	query := accountsAscendingSQL
+	if page.Descending {
+		query = accountsDescendingSQL
+	}
+	after, limit := cursor(page)
+	var rows []accountRow
+	if err := s.list(ctx, &rows, query, after, limit); err != nil {
+		return nil, err
+	}
+	return mapped(rows, accountRow.entity), nil
+}
+
+// InsertAdAccount implements campaign.AccountTx.
+func (t *txn) InsertAdAccount(ctx context.Context, a campaign.AdAccount) (campaign.AdAccount, error) {
+	var row accountRow
+	err := t.get(ctx, &row, insertAccountSQL, a.Name, a.Country, a.Currency, a.TimeZone)
+	return row.entity(), err
+}

@@ -1,0 +1,255 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"gavel/campaign"
+	"gavel/internal/money"
+)
+
+// Serving is what the indexer reads: the outbox, the servable ads, the members of audiences. It is safe for concurrent use.
+type Serving struct {
+	session
+	db *sqlx.DB
+}
+
+// NewServing returns the reader of db. The caller closes it before db.
+func NewServing(db *sqlx.DB) *Serving {
+	return &Serving{session: session{statements: newStatements(db)}, db: db}
+}
+
+// Close releases the prepared statements. db stays open.
+func (s *Serving) Close() error { return s.statements.close() }
+
+const nextChangesSQL = `SELECT id, entity, entity_id, created_at FROM outbox ORDER BY id LIMIT $1`
+
+const doneSQL = `DELETE FROM outbox WHERE id = ANY ($1)`
+
+type changeRow struct {
+	ID        int64     `db:"id"`
+	Entity    string    `db:"entity"`
+	EntityID  int64     `db:"entity_id"`
+	CreatedAt time.Time `db:"created_at"`
+}
+
+// NextChanges returns up to limit rows of the outbox. Rows can become visible out of the order of their ids, so a reader
+// must go by what it has deleted, not by the last id that it has seen.
+func (s *Serving) NextChanges(ctx context.Context, limit int) ([]campaign.Change, error) {
+	var rows []changeRow
+	if err := s.list(ctx, &rows, nextChangesSQL, limit); err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
+	}
+	return mapped(rows, func(r changeRow) campaign.Change { return campaign.Change(r) }), nil
+}
+
+// Done deletes rows of the outbox that are applied.
+func (s *Serving) Done(ctx context.Context, changes []int64) error {
+	if _, err := s.exec(ctx, doneSQL, pq.Array(changes)); err != nil {
+		return fmt.Errorf("delete from outbox: %w", err)
+	}
+	return nil
+}
+
+const servingColumns = `
+SELECT a.id AS ad_id, a.ad_group_id, a.campaign_id, a.ad_account_id, t.currency, t.time_zone, g.billable_event, g.bid_micros,
+    g.placement_group, g.targeting_spec, g.lifetime_frequency_cap, greatest(c.start_time, g.start_time) AS start_time,
+    least(c.end_time, g.end_time) AS end_time, a.creative_type, a.title, a.description, a.image_url, a.destination_url,
+    (SELECT json_agg(json_build_object('match_type', k.match_type, 'value', k.value) ORDER BY k.id)
+        FROM keywords k WHERE k.ad_group_id = g.id AND NOT k.archived) AS keywords
+FROM ads a JOIN ad_groups g ON g.id = a.ad_group_id JOIN campaigns c ON c.id = a.campaign_id JOIN ad_accounts t ON t.id = a.ad_account_id
+WHERE a.status = 'ACTIVE' AND g.status = 'ACTIVE' AND c.status = 'ACTIVE'`
+
+const servingSQL = servingColumns + ` AND a.id > $1 ORDER BY a.id LIMIT $2`
+
+const servingOfSQL = servingColumns + ` AND a.id = ANY ($1) ORDER BY a.id`
+
+const adsOfChangesSQL = `
+SELECT unnest($1::bigint[]) AS id
+UNION SELECT id FROM ads WHERE ad_group_id = ANY ($2)
+UNION SELECT id FROM ads WHERE campaign_id = ANY ($3)
+UNION SELECT id FROM ads WHERE ad_account_id = ANY ($4)
+ORDER BY id`
+
+type servingRow struct {
+	AdID           int64         `db:"ad_id"`
+	AdGroupID      int64         `db:"ad_group_id"`
+	CampaignID     int64         `db:"campaign_id"`
+	AdAccountID    int64         `db:"ad_account_id"`
+	Currency       string        `db:"currency"`
+	TimeZone       string        `db:"time_zone"`
+	BillableEvent  string        `db:"billable_event"`
+	Bid            int64         `db:"bid_micros"`
+	PlacementGroup string        `db:"placement_group"`
+	TargetingSpec  []byte        `db:"targeting_spec"`
+	FrequencyCap   sql.NullInt64 `db:"lifetime_frequency_cap"`
+	StartTime      sql.NullTime  `db:"start_time"`
+	EndTime        sql.NullTime  `db:"end_time"`
+	CreativeType   string        `db:"creative_type"`
+	Title          string        `db:"title"`
+	Description    string        `db:"description"`
+	ImageURL       string        `db:"image_url"`
+	DestinationURL string        `db:"destination_url"`
+	Keywords       []byte        `db:"keywords"`
+}
+
+func (r servingRow) ad() (campaign.ServingAd, error) {
+	ad := campaign.ServingAd{
+		AdID: campaign.AdID(r.AdID), AdGroupID: campaign.AdGroupID(r.AdGroupID), CampaignID: campaign.CampaignID(r.CampaignID),
+		AdAccountID: campaign.AdAccountID(r.AdAccountID), Currency: r.Currency, TimeZone: r.TimeZone,
+		BillableEvent: campaign.BillableEvent(r.BillableEvent), BidMicros: money.Micros(r.Bid), PlacementGroup: r.PlacementGroup,
+		Targeting: r.TargetingSpec, StartTime: r.StartTime.Time, EndTime: r.EndTime.Time, FrequencyCap: int(r.FrequencyCap.Int64),
+		Creative: campaign.Creative{
+			Type: r.CreativeType, Title: r.Title, Description: r.Description, ImageURL: r.ImageURL, DestinationURL: r.DestinationURL,
+		},
+	}
+	if len(r.Keywords) > 0 {
+		if err := json.Unmarshal(r.Keywords, &ad.Keywords); err != nil {
+			return ad, fmt.Errorf("keywords of ad group %d: %w", r.AdGroupID, err)
+		}
+	}
+	return ad, nil
+}
+
+func servingAds(rows []servingRow) ([]campaign.ServingAd, error) {
+	ads := make([]campaign.ServingAd, len(rows))
+	for i, r := range rows {
+		var err error
+		if ads[i], err = r.ad(); err != nil {
+			return nil, err
+		}
+	}
+	return ads, nil
+}
+
+// Serving returns up to limit ads that may be served, those after an id, in order of their ids. Each ad is read in one
+// consistent piece; a page is later than the page before.
+func (s *Serving) Serving(ctx context.Context, after campaign.AdID, limit int) ([]campaign.ServingAd, error) {
+	var rows []servingRow
+	if err := s.list(ctx, &rows, servingSQL, int64(after), limit); err != nil {
+		return nil, fmt.Errorf("read servable ads: %w", err)
+	}
+	return servingAds(rows)
+}
+
+// Resolve says what changes mean now: which of the ads below the changed entities may be served and as what, which may not,
+// and what the changed users are members of. What it returns is at least as new as the changes.
+func (s *Serving) Resolve(ctx context.Context, changes []campaign.Change) (campaign.Delta, error) {
+	touched := map[string][]int64{}
+	for _, c := range changes {
+		touched[c.Entity] = append(touched[c.Entity], c.EntityID)
+	}
+	delta := campaign.Delta{Users: map[int64][]campaign.AudienceID{}}
+	if users := touched[campaign.EntityUser]; len(users) > 0 {
+		var err error
+		if delta.Users, err = s.MembersOf(ctx, users); err != nil {
+			return campaign.Delta{}, err
+		}
+	}
+	if len(changes) == len(touched[campaign.EntityUser]) {
+		return delta, nil
+	}
+	var adIDs []int64
+	err := s.list(ctx, &adIDs, adsOfChangesSQL, pq.Array(touched[campaign.EntityAd]), pq.Array(touched[campaign.EntityAdGroup]),
+		pq.Array(touched[campaign.EntityCampaign]), pq.Array(touched[campaign.EntityAdAccount]))
+	if err != nil {
+		return campaign.Delta{}, fmt.Errorf("find ads of changes: %w", err)
+	}
+	var rows []servingRow
+	if err := s.list(ctx, &rows, servingOfSQL, pq.Array(adIDs)); err != nil {
+		return campaign.Delta{}, fmt.Errorf("read changed ads: %w", err)
+	}
+	if delta.Upserts, err = servingAds(rows); err != nil {
+		return campaign.Delta{}, err
+	}
+	byID := func(ad campaign.ServingAd, id campaign.AdID) int { return cmp.Compare(ad.AdID, id) }
+	for _, id := range adIDs {
+		if _, serves := slices.BinarySearchFunc(delta.Upserts, campaign.AdID(id), byID); !serves {
+			delta.Removals = append(delta.Removals, campaign.AdID(id))
+		}
+	}
+	return delta, nil
+}
+
+const membersOfSQL = `SELECT user_hash, audience_id FROM audience_members WHERE user_hash = ANY ($1) ORDER BY user_hash, audience_id`
+
+const allMembersSQL = `SELECT user_hash, audience_id FROM audience_members ORDER BY user_hash, audience_id`
+
+type memberRow struct {
+	UserHash   int64 `db:"user_hash"`
+	AudienceID int64 `db:"audience_id"`
+}
+
+// MembersOf returns the audiences of each user, sorted; a user who is in none is in the map with none.
+func (s *Serving) MembersOf(ctx context.Context, users []int64) (map[int64][]campaign.AudienceID, error) {
+	members := make(map[int64][]campaign.AudienceID, len(users))
+	for _, u := range users {
+		members[u] = nil
+	}
+	var rows []memberRow
+	if err := s.list(ctx, &rows, membersOfSQL, pq.Array(users)); err != nil {
+		return nil, fmt.Errorf("read members: %w", err)
+	}
+	for _, r := range rows {
+		members[r.UserHash] = append(members[r.UserHash], campaign.AudienceID(r.AudienceID))
+	}
+	return members, nil
+}
+
+// AllMembers calls each for every user who is in an audience, in one snapshot and without holding them all. audiences is
+// sorted and valid during the call only. An error of each ends it and is returned.
+func (s *Serving) AllMembers(ctx context.Context, each func(user int64, audiences []campaign.AudienceID) error) error {
+	rows, err := s.db.QueryxContext(ctx, allMembersSQL)
+	if err != nil {
+		return fmt.Errorf("read all members: %w", coded(err))
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err is what counts
+	var user int64
+	var audiences []campaign.AudienceID
+	flush := func() error {
+		if len(audiences) == 0 {
+			return nil
+		}
+		return each(user, audiences)
+	}
+	for rows.Next() {
+		var r memberRow
+		if err := rows.Scan(&r.UserHash, &r.AudienceID); err != nil {
+			return fmt.Errorf("read member: %w", coded(err))
+		}
+		if r.UserHash != user {
+			if err := flush(); err != nil {
+				return err
+			}
+			user, audiences = r.UserHash, audiences[:0]
+		}
+		audiences = append(audiences, campaign.AudienceID(r.AudienceID))
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read all members: %w", coded(err))
+	}
+	return flush()
+}
+
+const destinationSQL = `SELECT destination_url FROM ads WHERE id = $1`
+
+// Destination is where the click of an ad leads now, whether it may still be served or not. ok is false for no such ad.
+func (s *Serving) Destination(ctx context.Context, ad campaign.AdID) (url string, ok bool, err error) {
+	err = s.get(ctx, &url, destinationSQL, int64(ad))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return "", false, nil
+	case err != nil:
+		return "", false, fmt.Errorf("read destination: %w", err)
+	}
+	return url, true, nil
+}
