@@ -1,0 +1,30 @@
+package auction
+
+import (
+	"context"
+
+	"gavel/budget"
+	"gavel/targeting"
+)
+
+// UserLoader knows users.
+type UserLoader interface {
+	// LoadUser returns the state of a user in one round trip and within ctx. After an error nothing is known of the user:
+	// ads that depend on it are not eligible.
+	LoadUser(ctx context.Context, userHash int64) (targeting.UserState, error)
+}
+
+// Ads is the node's replica of the targeting index.
+type Ads interface {
+	// Current is the snapshot to use for one whole request.
+	Current() *targeting.Index
+}
+
+// Reserver promises money; see budget.Wallet.
+type Reserver interface {
+	Reserve(now budget.Tick, req budget.Request) (budget.Reservation, budget.Refusal)
+	// Cancel takes back a reservation that no token was made for.
+	Cancel(r budget.Reservation)
+}
+
+var _ Reserver = (*budget.Wallet)(nil)

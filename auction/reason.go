@@ -1,0 +1,90 @@
+package auction
+
+import "gavel/targeting"
+
+// Reason says how an ad left an auction. Numbers below 1000 are the IAB's loss reason codes (OpenRTB 2.6, list 5.25); those
+// from 1000 on are exchange-specific, as that list provides. They are listed in docs/no-bid-reasons.md and never reused.
+type Reason uint16
+
+// The reasons.
+const (
+	Won             Reason = 0
+	BelowFloor      Reason = 100
+	LostToHigherBid Reason = 102
+	Excluded        Reason = 205
+
+	MissSchedule  Reason = 1001
+	MissPlacement Reason = 1002
+	MissLocation  Reason = 1003
+	MissGender    Reason = 1004
+	MissAge       Reason = 1005
+	MissAppType   Reason = 1006
+	MissLocale    Reason = 1007
+	MissInterest  Reason = 1008
+	MissKeyword   Reason = 1009
+	MissAudience  Reason = 1010
+
+	FrequencyCap     Reason = 1020
+	UserStateUnknown Reason = 1021
+	BudgetExhausted  Reason = 1030
+	BudgetPending    Reason = 1031
+	AdvertiserOnPage Reason = 1040
+)
+
+type reasonText struct{ name, meaning string }
+
+var reasonTexts = map[Reason]reasonText{
+	Won:              {"WON", "the ad is on the page"},
+	BelowFloor:       {"BELOW_FLOOR", "its value per impression is under the floor of the placement"},
+	LostToHigherBid:  {"LOST_TO_HIGHER_BID", "other ads were worth more, and the page has no more slots"},
+	Excluded:         {"EXCLUDED", "the request excludes the ad or its advertiser"},
+	MissSchedule:     {"SCHEDULE", "the ad group or campaign has not started or has ended"},
+	MissPlacement:    {"PLACEMENT", "the ad group does not run on this placement"},
+	MissLocation:     {"LOCATION", "the user's country or region is not targeted, or not known"},
+	MissGender:       {"GENDER", "the user's gender is not targeted"},
+	MissAge:          {"AGE", "the user's age is not targeted, or not known"},
+	MissAppType:      {"APP_TYPE", "the user's app type is not targeted, or not known"},
+	MissLocale:       {"LOCALE", "the user's locale is not targeted, or not known"},
+	MissInterest:     {"INTEREST", "none of the user's interests is targeted"},
+	MissKeyword:      {"KEYWORD", "no keyword matches the query or the page, or a negative one does"},
+	MissAudience:     {"AUDIENCE", "the user is not in an included audience, or is in an excluded one, or that is not known"},
+	FrequencyCap:     {"FREQUENCY_CAP", "the user has seen the ad group as often as its cap allows in 30 days"},
+	UserStateUnknown: {"USER_STATE_UNKNOWN", "the ad group has a frequency cap and the user's count is not known"},
+	BudgetExhausted:  {"BUDGET_EXHAUSTED", "a budget that the ad counts against has nothing left"},
+	BudgetPending:    {"BUDGET_PENDING", "this node holds no lease of the budget yet; it has asked for one"},
+	AdvertiserOnPage: {"ADVERTISER_ON_PAGE", "a better ad of the same advertiser is on the page"},
+}
+
+// String is the reason's name as it appears in JSON, "REASON_n" for a number that is not in the list.
+func (r Reason) String() string {
+	if t, ok := reasonTexts[r]; ok {
+		return t.name
+	}
+	return "UNKNOWN"
+}
+
+// Meaning explains the reason in one clause.
+func (r Reason) Meaning() string { return reasonTexts[r].meaning }
+
+// Reasons lists every reason.
+func Reasons() []Reason {
+	all := make([]Reason, 0, len(reasonTexts))
+	for r := range reasonTexts {
+		all = append(all, r)
+	}
+	return all
+}
+
+var missReasons = [...]Reason{
+	targeting.MissExcluded:  Excluded,
+	targeting.MissSchedule:  MissSchedule,
+	targeting.MissPlacement: MissPlacement,
+	targeting.MissLocation:  MissLocation,
+	targeting.MissGender:    MissGender,
+	targeting.MissAge:       MissAge,
+	targeting.MissAppType:   MissAppType,
+	targeting.MissLocale:    MissLocale,
+	targeting.MissInterest:  MissInterest,
+	targeting.MissKeyword:   MissKeyword,
+	targeting.MissAudience:  MissAudience,
+}
