@@ -9,6 +9,7 @@ BENCH ?= .
 COUNT ?= 6
 DATA ?= ../shared/data/open-bandit
 READY ?= .gavel/ready.json
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .PHONY: help
 help: ## Explain every target
@@ -24,7 +25,7 @@ dev: ## Run everything from nothing, with a demo account; Ctrl-C ends it (READY=
 
 .PHONY: build
 build: ## Build the program as bin/gavel
-	CGO_ENABLED=0 go build -trimpath -o bin/gavel ./cmd/gavel
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/gavel ./cmd/gavel
 
 .PHONY: test
 test: ## Run all tests; Postgres and Redis are started for them
