@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -77,7 +78,6 @@ type httpServer struct {
 
 func (s *httpServer) handle(c *fiber.Ctx) error {
 	started := time.Now()
-	own := c.Route()
 	ctx, sp := s.start(c)
 	c.SetUserContext(ctx)
 	if sc := sp.SpanContext(); sc.IsSampled() && sp.IsRecording() {
@@ -87,13 +87,13 @@ func (s *httpServer) handle(c *fiber.Ctx) error {
 	finished := false
 	defer func() {
 		if !finished { // a handler panics; whoever recovers answers 500
-			s.finish(ctx, c, sp, own, started, outcome{fiber.StatusInternalServerError, "panic"})
+			s.finish(ctx, c, sp, started, outcome{fiber.StatusInternalServerError, "panic"})
 		}
 	}()
 	var out outcome
 	if err := c.Next(); err != nil {
 		if sp.IsRecording() {
-			out.cause = redact.Text(err.Error())
+			out.cause = strings.Clone(redact.Text(err.Error())) // an error may quote the request, and Fiber reuses that
 		}
 		if err := c.App().ErrorHandler(c, err); err != nil {
 			_ = c.SendStatus(fiber.StatusInternalServerError) // as Fiber does; it cannot fail
@@ -101,7 +101,7 @@ func (s *httpServer) handle(c *fiber.Ctx) error {
 	}
 	finished = true
 	out.status = c.Response().StatusCode()
-	s.finish(ctx, c, sp, own, started, out)
+	s.finish(ctx, c, sp, started, out)
 	return nil
 }
 
@@ -125,8 +125,8 @@ func (s *httpServer) start(c *fiber.Ctx) (context.Context, trace.Span) {
 	return s.tracer.Start(ctx, method, opts...)
 }
 
-func (s *httpServer) finish(ctx context.Context, c *fiber.Ctx, sp trace.Span, own *fiber.Route, started time.Time, out outcome) {
-	key := pointKey{s.routeOf(c, own, out.status), methodName(c.Method()), out.status, c.Context().IsTLS()}
+func (s *httpServer) finish(ctx context.Context, c *fiber.Ctx, sp trace.Span, started time.Time, out outcome) {
+	key := pointKey{s.routeOf(c), methodName(c.Method()), out.status, c.Context().IsTLS()}
 	s.duration.Record(ctx, time.Since(started).Seconds(), s.points.get(key, pointOptions)...)
 	if sp.IsRecording() {
 		sp.SetName(spanName(key))

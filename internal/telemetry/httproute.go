@@ -51,6 +51,7 @@ type route struct {
 	template string
 	pieces   []piece
 	known    bool // a route for requests, not the place where a middleware hangs
+	fixed    bool // without parameters
 }
 
 // piece is text of a template, or a parameter of that name.
@@ -59,18 +60,14 @@ type piece struct{ text, param string }
 // unmatched is the route of requests that no route answered.
 var unmatched = &route{}
 
-// routeOf returns the route that answered. own is that of the middleware: Fiber leaves the last one that it entered.
-func (s *httpServer) routeOf(c *fiber.Ctx, own *fiber.Route, status int) *route {
-	fr := c.Route()
-	if fr == own {
-		return unmatched
-	}
-	rt := s.routes.get(fr, func(fr *fiber.Route) *route { return newRoute(c.App(), fr) })
+// routeOf returns the route that answered. Fiber leaves the last one that it entered, which may be where a middleware hangs.
+func (s *httpServer) routeOf(c *fiber.Ctx) *route {
+	rt := s.routes.get(c.Route(), func(fr *fiber.Route) *route { return newRoute(c.App(), fr) })
 	if !rt.known {
 		return unmatched
 	}
 	// A middleware at the path of a real route looks like it; the path of the request tells them apart.
-	if status == fiber.StatusNotFound && len(fr.Params) == 0 && !samePath(c.Path(), fr.Path) {
+	if rt.fixed && !samePath(c.Path(), rt.template) {
 		return unmatched
 	}
 	return rt
@@ -81,7 +78,7 @@ func samePath(a, b string) bool {
 }
 
 func newRoute(app *fiber.App, fr *fiber.Route) *route {
-	rt := &route{pieces: parseRoute(fr.Path)}
+	rt := &route{pieces: parseRoute(fr.Path), fixed: len(fr.Params) == 0}
 	for _, r := range app.GetRoutes(true) { // without those of middlewares
 		rt.known = rt.known || (r.Path == fr.Path && r.Method == fr.Method)
 	}
