@@ -1,0 +1,26 @@
+//go:build !unix
+
+package devstack
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+const supported = false
+
+// account stands in for the one of Unix systems: servers are not started here, their URLs are to be given.
+type account struct {
+	name string
+	drop bool
+}
+
+func servant() (account, error)                              { return account{}, errors.ErrUnsupported }
+func (a account) forDir(string) account                      { return a }
+func (account) give(string) error                            { return nil }
+func (account) mayReach(string) error                        { return nil }
+func ownedByUs(string) bool                                  { return false }
+func ownGroup() *syscall.SysProcAttr                         { return nil }
+func childAttr(account, syscall.Signal) *syscall.SysProcAttr { return nil }
+func killGroup(p *os.Process) error                          { return p.Kill() }

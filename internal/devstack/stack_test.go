@@ -1,0 +1,450 @@
+package devstack
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+func TestStartAndStop(t *testing.T) {
+	needsServers(t)
+	t.Parallel()
+	s := start(t, Options{Postgres: true, Redis: true})
+	home := filepath.Dir(s.LogFiles[Postgres])
+
+	require.Equal(t, "0", query(t, s, `SELECT count(*) FROM pg_tables WHERE schemaname = 'public'`))
+	for setting, want := range map[string]string{
+		"server_encoding": "UTF8", "lc_collate": "C", "timezone": timeZone(), "listen_addresses": "127.0.0.1",
+		"fsync": "off", "autovacuum": "on", "password_encryption": "scram-sha-256",
+	} {
+		require.Equal(t, want, query(t, s, `SELECT current_setting('`+setting+`')`), setting)
+	}
+	require.Equal(t, "PONG", client(t, s).Ping(t.Context()).Val())
+
+	pids := processes(t, s)
+	require.Len(t, pids, 3, "Postgres, Redis, the guard")
+	for _, i := range s.Info() {
+		t.Logf("%s %s, %s, ready in %s", i.Product, i.Version, i.Origin, i.ReadyIn)
+		require.Equal(t, OriginInstalled, i.Origin)
+		require.NotEmpty(t, i.Version)
+	}
+	require.NoError(t, s.Stop(t.Context()))
+	require.NoError(t, s.Stop(t.Context()), "a second time")
+	for _, pid := range pids {
+		require.False(t, alive(pid), "process %d", pid)
+	}
+	require.NoDirExists(t, home)
+}
+
+func TestStrangersStayOut(t *testing.T) {
+	needsServers(t)
+	t.Parallel()
+	s := start(t, Options{Postgres: true, Redis: true})
+
+	for name, user := range map[string]*url.Userinfo{"no password": url.User("gavel"), "wrong password": url.UserPassword("gavel", "guess")} {
+		u, err := url.Parse(s.DatabaseURL)
+		require.NoError(t, err)
+		u.User = user
+		db, err := sql.Open("postgres", u.String())
+		require.NoError(t, err)
+		defer db.Close()
+		require.Error(t, db.PingContext(t.Context()), name)
+	}
+	u, err := url.Parse(s.RedisURL)
+	require.NoError(t, err)
+	c := redis.NewClient(&redis.Options{Addr: u.Host})
+	defer c.Close()
+	require.ErrorContains(t, c.Ping(t.Context()).Err(), "NOAUTH")
+
+	for _, i := range s.Info() {
+		line, err := os.ReadFile("/proc/" + strconv.Itoa(i.PID) + "/cmdline")
+		if errors.Is(err, fs.ErrNotExist) {
+			t.Skip("no /proc here")
+		}
+		require.NoError(t, err)
+		for _, secret := range []string{s.DatabaseURL, s.RedisURL} {
+			u, err := url.Parse(secret)
+			require.NoError(t, err)
+			password, _ := u.User.Password()
+			require.NotContains(t, string(line), password, "command line of %s", i.Service)
+		}
+	}
+}
+
+func TestTwoAtOnce(t *testing.T) {
+	needsServers(t)
+	t.Parallel()
+	a := start(t, Options{Redis: true})
+	b := start(t, Options{Redis: true}) // its start reaps, and must leave a alone
+	require.NotEqual(t, a.RedisURL, b.RedisURL)
+	require.NoError(t, client(t, a).Set(t.Context(), "k", "a", 0).Err())
+	require.ErrorIs(t, client(t, b).Get(t.Context(), "k").Err(), redis.Nil)
+	require.DirExists(t, filepath.Dir(a.LogFiles[Redis]))
+}
+
+func TestKeptDirectory(t *testing.T) {
+	needsServers(t)
+	t.Parallel()
+	dir := filepath.Join(tempDir(t), "kept", "here")
+	s := start(t, Options{Postgres: true, Redis: true, Dir: dir, Durable: true})
+	require.Equal(t, "on", query(t, s, `SELECT current_setting('fsync')`))
+	exec1(t, s, `CREATE TABLE kept (v int)`)
+	exec1(t, s, `INSERT INTO kept VALUES (42)`)
+	require.NoError(t, client(t, s).Set(t.Context(), "k", "kept", 0).Err())
+
+	_, err := Start(t.Context(), Options{Postgres: true, Redis: true, Dir: dir, NoFetch: true})
+	require.ErrorIs(t, err, ErrDirInUse)
+	require.ErrorContains(t, err, strconv.Itoa(os.Getpid()), "says who")
+	require.Equal(t, "42", query(t, s, `SELECT v FROM kept`), "the first one is not disturbed")
+
+	require.NoError(t, s.Stop(t.Context()))
+	again := start(t, Options{Postgres: true, Redis: true, Dir: dir, Durable: true})
+	require.Equal(t, "42", query(t, again, `SELECT v FROM kept`))
+	require.Equal(t, "kept", client(t, again).Get(t.Context(), "k").Val())
+	for _, i := range again.Info() {
+		t.Logf("kept %s: ready in %s", i.Service, i.ReadyIn)
+	}
+	require.NoError(t, again.Stop(t.Context()))
+
+	version := filepath.Join(dir, string(Postgres), "PG_VERSION")
+	require.NoError(t, os.WriteFile(version, []byte("13\n"), 0o600))
+	_, err = Start(t.Context(), Options{Postgres: true, Dir: dir, NoFetch: true})
+	require.ErrorIs(t, err, ErrVersionMismatch)
+	require.ErrorContains(t, err, "it needs 13")
+}
+
+// A run that ended during initdb leaves a half-made directory, which must not be taken for data.
+func TestHalfMadeDataIsMadeAnew(t *testing.T) {
+	needsServers(t)
+	t.Parallel()
+	dir := tempDir(t)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, postgresNew), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, postgresNew, "PG_VERSION"), []byte("15\n"), 0o600))
+	s := start(t, Options{Postgres: true, Dir: dir})
+	require.Equal(t, "1", query(t, s, `SELECT 1`))
+}
+
+func TestKillAndRestart(t *testing.T) {
+	needsServers(t)
+	t.Parallel()
+	s := start(t, Options{Postgres: true, Redis: true})
+	exec1(t, s, `CREATE TABLE kept (v int)`)
+	exec1(t, s, `INSERT INTO kept VALUES (42)`)
+	before := processes(t, s)
+
+	require.NoError(t, s.Kill(Redis))
+	require.Error(t, client(t, s).Ping(t.Context()).Err())
+	require.NoError(t, s.Restart(t.Context(), Redis))
+	require.NoError(t, client(t, s).Ping(t.Context()).Err(), "at the same URL")
+
+	require.NoError(t, s.Kill(Postgres))
+	require.NoError(t, s.Restart(t.Context(), Postgres))
+	require.Equal(t, "42", query(t, s, `SELECT v FROM kept`), "it recovers")
+	after := processes(t, s)
+	require.NotEqual(t, before[:2], after[:2])
+	require.NoError(t, s.Stop(t.Context()))
+	require.Error(t, s.Kill(Redis), "a stopped stack has nothing to kill")
+}
+
+func TestGivenURLsStartNothing(t *testing.T) {
+	t.Parallel()
+	s, err := Start(t.Context(), Options{
+		Postgres: true, Redis: true, DatabaseURL: "postgres://db.example/x", RedisURL: "redis://cache.example",
+		Search: &Search{}, NoFetch: true,
+	})
+	require.NoError(t, err)
+	require.Equal(t, "postgres://db.example/x", s.DatabaseURL)
+	require.Equal(t, "redis://cache.example", s.RedisURL)
+	require.Equal(t, []Info{{Service: Postgres, Origin: OriginGiven}, {Service: Redis, Origin: OriginGiven}}, s.Info())
+	require.NoError(t, s.Stop(t.Context()))
+}
+
+func TestStandIn(t *testing.T) {
+	t.Parallel()
+	s := start(t, Options{Redis: true, AllowMiniredis: true, Search: &Search{}})
+	require.Equal(t, OriginInProcess, s.Info()[0].Origin)
+	c := client(t, s)
+	require.NoError(t, c.Set(t.Context(), "k", "v", 300*time.Millisecond).Err())
+	require.Eventually(t, func() bool { return errors.Is(c.Get(t.Context(), "k").Err(), redis.Nil) },
+		10*time.Second, 20*time.Millisecond, "keys expire")
+	require.NoError(t, s.Kill(Redis))
+	require.NoError(t, s.Restart(t.Context(), Redis))
+	require.NoError(t, c.Ping(t.Context()).Err())
+}
+
+// A cancelled start leaves nothing behind, wherever it was.
+func TestCancelledStart(t *testing.T) {
+	needsServers(t)
+	t.Parallel()
+	for _, after := range []time.Duration{0, 30 * time.Millisecond, 150 * time.Millisecond} {
+		dir := tempDir(t)
+		ctx, cancel := context.WithTimeout(t.Context(), after)
+		_, err := Start(ctx, Options{Postgres: true, Redis: true, Dir: dir, NoFetch: true})
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Empty(t, processesIn(t, dir))
+	}
+}
+
+// The parent is killed in the middle of its work: its servers, their children, the guard and the directory must go.
+func TestKilledParent(t *testing.T) {
+	needsServers(t)
+	t.Parallel()
+	cmd, said := helper(t, helperOptions{})
+	require.DirExists(t, said.Home)
+	inside := processesIn(t, said.Home)
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+
+	require.Eventually(t, func() bool {
+		for _, pid := range append(said.PIDs, inside...) {
+			if alive(pid) {
+				return false
+			}
+		}
+		return true
+	}, 20*time.Second, 10*time.Millisecond, "processes %v %v", said.PIDs, inside)
+	require.NoDirExists(t, said.Home, "the guard is gone, so its work is done")
+}
+
+// Parent and guard are killed at once: the kernel ends the servers, and the next start removes the directory.
+func TestKilledParentAndGuard(t *testing.T) {
+	needsServers(t)
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has the death signal")
+	}
+	t.Parallel()
+	cmd, said := helper(t, helperOptions{})
+	guard := said.PIDs[len(said.PIDs)-1]
+	require.NoError(t, syscall.Kill(guard, syscall.SIGKILL))
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	require.Eventually(t, func() bool { return len(processesIn(t, said.Home)) == 0 && !alive(said.PIDs[0]) && !alive(said.PIDs[1]) },
+		20*time.Second, 10*time.Millisecond)
+
+	// Other tests of this package start stacks as well, so the directory may be gone already; after our start it must be.
+	start(t, Options{Redis: true})
+	require.NoDirExists(t, said.Home)
+}
+
+// A kept directory is usable at once after its owner was killed, even while the old Postgres is on its way out.
+func TestKilledParentOfKeptDirectory(t *testing.T) {
+	needsServers(t)
+	t.Parallel()
+	dir := filepath.Join(tempDir(t), "kept")
+	cmd, _ := helper(t, helperOptions{Dir: dir})
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	s := start(t, Options{Postgres: true, Redis: true, Dir: dir})
+	require.Equal(t, "1", query(t, s, `SELECT 1`))
+}
+
+func TestBadPrograms(t *testing.T) {
+	t.Parallel()
+	const good = "postgres (PostgreSQL) 15.3"
+	for name, c := range map[string]struct {
+		postgres, initdb, redis string // shell scripts; "" for none
+		is                      error
+		says                    []string
+	}{
+		"Postgres too old": {
+			postgres: `echo "postgres (PostgreSQL) 13.11"`, initdb: `:`,
+			is: ErrTooOld, says: []string{"PostgreSQL 13.11", "14.0 or newer", "DATABASE_URL"},
+		},
+		"Redis too old": {
+			redis: `echo "Redis server v=6.0.16 sha=0:0"`, is: ErrTooOld, says: []string{"Redis 6.0", "6.2 or newer", "REDIS_URL"},
+		},
+		"no initdb": {postgres: `echo "` + good + `"`, is: ErrMissing, says: []string{"Postgres"}},
+		"not Redis": {redis: `echo hello`, is: ErrMissing, says: []string{`not the version of a redis server: "hello"`}},
+		"library is missing": {
+			redis: `echo "libfoo.so.1: cannot open shared object file" >&2; exit 127`, is: ErrMissing, says: []string{"libfoo.so.1"},
+		},
+		"initdb fails": {
+			postgres: `echo "` + good + `"`, initdb: `echo "initdb: error: no space" >&2; exit 1`,
+			says: []string{"initdb: error: no space"},
+		},
+		"Postgres ends at once": {
+			postgres: `[ "$1" = --version ] && echo "` + good + `" || { echo "FATAL: no memory"; exit 3; }`, initdb: `:`,
+			says: []string{"exit status 3", "FATAL: no memory"},
+		},
+		"Redis never answers": {
+			redis: `[ "$1" = --version ] && echo "Redis server v=7.0.0" || { echo "I am thinking"; exec sleep 100; }`,
+			is:    context.DeadlineExceeded, says: []string{"connection refused", "I am thinking"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := tempDir(t)
+			script(t, filepath.Join(dir, "postgres"), c.postgres)
+			script(t, filepath.Join(dir, "initdb"), c.initdb)
+			script(t, filepath.Join(dir, "redis-server"), c.redis)
+			_, err := Start(t.Context(), Options{
+				Postgres: c.redis == "", Redis: c.redis != "", NoFetch: true, StartTimeout: time.Second,
+				Search: &Search{PostgresDirs: []string{dir}, RedisServers: []string{dir + "/redis-*"}},
+			})
+			require.Error(t, err)
+			if c.is != nil {
+				require.ErrorIs(t, err, c.is)
+			}
+			for _, words := range c.says {
+				require.ErrorContains(t, err, words)
+			}
+		})
+	}
+}
+
+func TestRootsDirectoriesAreRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root needs another account")
+	}
+	t.Parallel()
+	dir := tempDir(t)
+	require.NoError(t, os.Chmod(dir, 0o700))
+	_, err := Start(t.Context(), Options{Redis: true, Dir: filepath.Join(dir, "data"), NoFetch: true})
+	require.ErrorContains(t, err, "refuses to run as root")
+	require.ErrorContains(t, err, "may not enter "+dir)
+}
+
+// --- helpers
+
+func needsServers(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts servers: skipped by -short")
+	}
+}
+
+// tempDir is one that the servers' account can reach, unlike t.TempDir.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "devstack-test-") //nolint:usetesting // see above
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	return dir
+}
+
+// start starts a stack that is stopped with the test.
+func start(t *testing.T, o Options) *Stack {
+	t.Helper()
+	o.NoFetch = true
+	s, err := Start(t.Context(), o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Stop(context.Background())) })
+	return s
+}
+
+func open(t *testing.T, s *Stack) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("postgres", s.DatabaseURL)
+	require.NoError(t, err)
+	return db
+}
+
+func query(t *testing.T, s *Stack, text string) (answer string) {
+	t.Helper()
+	db := open(t, s)
+	defer db.Close()
+	require.NoError(t, db.QueryRowContext(t.Context(), text).Scan(&answer))
+	return answer
+}
+
+func exec1(t *testing.T, s *Stack, text string) {
+	t.Helper()
+	db := open(t, s)
+	defer db.Close()
+	_, err := db.ExecContext(t.Context(), text)
+	require.NoError(t, err)
+}
+
+func client(t *testing.T, s *Stack) *redis.Client {
+	t.Helper()
+	o, err := redis.ParseURL(s.RedisURL)
+	require.NoError(t, err)
+	o.MaxRetries, o.DialerRetries = -1, 1
+	c := redis.NewClient(o)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// processes are the ids of the stack's servers, and of the guard, the last.
+func processes(t *testing.T, s *Stack) (pids []int) {
+	t.Helper()
+	for _, i := range s.Info() {
+		require.True(t, alive(i.PID), i.Service)
+		pids = append(pids, i.PID)
+	}
+	return append(pids, s.guard.cmd.Process.Pid)
+}
+
+// alive reports whether a process exists and is not a zombie, which nobody but its parent can help.
+func alive(pid int) bool {
+	if stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil {
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		return !strings.HasPrefix(rest, "Z")
+	}
+	return syscall.Kill(pid, 0) == nil
+}
+
+// processesIn are the ids of the processes whose working directory is below dir: servers and their children.
+func processesIn(t *testing.T, dir string) (pids []int) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/cwd")
+	require.NoError(t, err)
+	for _, link := range links {
+		if at, err := os.Readlink(link); err == nil && strings.HasPrefix(at, dir+"/") {
+			pid, err := strconv.Atoi(strings.Split(link, "/")[2])
+			require.NoError(t, err)
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// helper runs this test binary as a process with a stack, and returns once that is ready.
+func helper(t *testing.T, o helperOptions) (*exec.Cmd, helperSaid) {
+	t.Helper()
+	options, err := json.Marshal(o)
+	require.NoError(t, err)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), helperVar+"="+string(options))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	var said helperSaid
+	if err := json.NewDecoder(stdout).Decode(&said); err != nil {
+		_ = cmd.Wait()
+		t.Fatalf("helper: %v\n%s", err, stderr.String())
+	}
+	return cmd, said
+}
+
+// script writes an executable shell script, or nothing for an empty body.
+func script(t *testing.T, path, body string) {
+	t.Helper()
+	if body == "" {
+		return
+	}
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o755))
+}
