@@ -162,19 +162,16 @@ func propagatorOf(list string) (propagation.TextMapPropagator, error) {
 // checkBatchFitsQueue holds the rule of the specification that the SDK silently overrules; family is BSP or BLRP.
 func checkBatchFitsQueue(getenv func(string) string, family string) error {
 	queue, batch := 2048, 512 // the specification's defaults
+	told := false
 	for key, to := range map[string]*int{"_MAX_QUEUE_SIZE": &queue, "_MAX_EXPORT_BATCH_SIZE": &batch} {
 		if v := getenv("OTEL_" + family + key); v != "" {
 			n, err := strconv.Atoi(v)
-			if err != nil {
-				return nil // told by the rule of that variable
-			}
+			told = told || err != nil // by the rule of that variable
 			*to = n
 		}
 	}
-	if getenv("OTEL_"+family+"_MAX_EXPORT_BATCH_SIZE") == "" {
-		return nil // the default batch shrinks with the queue
-	}
-	if batch > queue {
+	// A batch of the default size shrinks with the queue.
+	if !told && getenv("OTEL_"+family+"_MAX_EXPORT_BATCH_SIZE") != "" && batch > queue {
 		return fmt.Errorf("OTEL_%s_MAX_EXPORT_BATCH_SIZE: %d is more than the queue holds (%d)", family, batch, queue)
 	}
 	return nil

@@ -71,7 +71,11 @@ func TestSamplersByEnvironment(t *testing.T) {
 		}
 	}
 	for _, c := range [][2]string{
-		{"jaeger_remote", ""}, {"sometimes", ""}, {"traceidratio", "1.5"}, {"traceidratio", "-1"}, {"traceidratio", "NaN"},
+		{"jaeger_remote", ""},
+		{"sometimes", ""},
+		{"traceidratio", "1.5"},
+		{"traceidratio", "-1"},
+		{"traceidratio", "NaN"},
 		{"parentbased_traceidratio", "1%"},
 	} {
 		if s, err := samplerOf(c[0], c[1]); err == nil {

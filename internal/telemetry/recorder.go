@@ -215,6 +215,6 @@ func bounded(kv attribute.KeyValue) attribute.KeyValue {
 	case attribute.BOOL, attribute.INT64, attribute.FLOAT64:
 		return kv
 	default:
-		return kv.Key.String(redact.Cut(kv.Value.Emit(), keptValueBytes))
+		return kv.Key.String(redact.Cut(kv.Value.String(), keptValueBytes))
 	}
 }

@@ -89,7 +89,7 @@ func summarize(t recorded) traceView {
 	}
 	for _, kv := range root.attributes {
 		if kv.Key == "http.response.status_code" {
-			v.Status = kv.Value.Emit()
+			v.Status = kv.Value.String()
 		}
 	}
 	return v
@@ -154,7 +154,7 @@ func viewSpan(s recordedSpan, start time.Time, total time.Duration) spanView {
 		return cmp.Compare(a.Key, b.Key)
 	})
 	for _, kv := range sorted {
-		value := kv.Value.Emit()
+		value := kv.Value.String()
 		v.Attributes = append(v.Attributes, attrView{string(kv.Key), value})
 		if !slices.Contains(commonplace, kv.Key) {
 			v.Notable = append(v.Notable, strings.TrimPrefix(string(kv.Key), "gavel.")+"="+quoted(value))

@@ -91,8 +91,8 @@ func TestSampledRecords(t *testing.T) {
 		"gavel.explain":      attribute.BoolValue(false),
 	}
 	for _, kv := range run.Attributes() {
-		if kv.Value.Emit() != want[kv.Key].Emit() {
-			t.Errorf("%s = %s", kv.Key, kv.Value.Emit())
+		if kv.Value.String() != want[kv.Key].String() {
+			t.Errorf("%s = %s", kv.Key, kv.Value.String())
 		}
 		delete(want, kv.Key)
 	}
