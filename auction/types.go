@@ -11,6 +11,12 @@ import (
 	"gavel/targeting"
 )
 
+// Query and Placement are those of targeting, for callers that know auctions only.
+type (
+	Query     = targeting.Query
+	Placement = targeting.Placement
+)
+
 // Slot is one position of the page that may show an ad.
 type Slot struct {
 	ID       string

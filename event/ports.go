@@ -9,6 +9,16 @@ import (
 	"gavel/campaign"
 )
 
+// Kind is the kind of an event; see budget.Kind.
+type Kind = budget.Kind
+
+// The kinds of events, for those who need not know budgets.
+const (
+	Impression = budget.Impression
+	Viewable   = budget.Viewable
+	Click      = budget.Click
+)
+
 // ErrFull is returned when the journal holds as much as it may: Postgres has been away for too long. Nothing was accepted.
 var ErrFull = errors.New("event: journal is full")
 
