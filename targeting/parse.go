@@ -43,6 +43,15 @@ func ParseSpec(raw []byte) (Spec, []Problem) {
 	return spec, nil
 }
 
+// Canonicalize checks the JSON of a targeting_spec and returns its canonical form, or its problems; see ParseSpec.
+func Canonicalize(raw json.RawMessage) (json.RawMessage, []Problem) {
+	spec, problems := ParseSpec(raw)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return spec.Canonical(), nil
+}
+
 // splitObject is the members of one JSON object, or what is wrong with it.
 func splitObject(raw []byte) (map[string]json.RawMessage, string) {
 	if !utf8.Valid(raw) {

@@ -45,12 +45,11 @@ type Query struct {
 
 // UserState is what Redis knows of one user.
 type UserState struct {
-	// Audiences are those the user is a member of, sorted; they mean something only if AudiencesKnown.
-	Audiences      []campaign.AudienceID
-	AudiencesKnown bool
-	// Impressions counts what the user was shown of each ad group within the window of frequency caps. It never counts less
-	// than the impressions of the rolling 30 days. Ad groups without one are absent.
-	Impressions map[campaign.AdGroupID]int
+	// Audiences are those the user is a member of, sorted.
+	Audiences []campaign.AudienceID
+	// Views are the impressions of each ad group within the window of frequency caps: never fewer than those of the rolling
+	// 30 days. Ad groups without one are absent.
+	Views map[campaign.AdGroupID]int
 }
 
 // Miss says which part of the targeting kept an ad from a query; Matched (0) is none.

@@ -1,0 +1,103 @@
+package redis
+
+import (
+	"context"
+	_ "embed" // the scripts
+	"fmt"
+	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"gavel/targeting"
+)
+
+//go:embed lua/fence.lua
+var fenceLua string
+
+//go:embed lua/claim.lua
+var claimLua string
+
+//go:embed lua/stage.lua
+var stageLua string
+
+//go:embed lua/publish.lua
+var publishLua string
+
+//go:embed lua/apply.lua
+var applyLua string
+
+//go:embed lua/discard.lua
+var discardLua string
+
+//go:embed lua/users.lua
+var usersLua string
+
+//go:embed lua/member.lua
+var memberLua string
+
+//go:embed lua/impressions.lua
+var impressionsLua string
+
+var (
+	claimScript       = goredis.NewScript(claimLua)
+	stageScript       = goredis.NewScript(fenceLua + stageLua)
+	publishScript     = goredis.NewScript(fenceLua + publishLua)
+	applyScript       = goredis.NewScript(fenceLua + applyLua)
+	discardScript     = goredis.NewScript(fenceLua + discardLua)
+	usersScript       = goredis.NewScript(fenceLua + usersLua)
+	memberScript      = goredis.NewScript(memberLua)
+	impressionsScript = goredis.NewScript(impressionsLua)
+)
+
+// run calls a script within callTimeout.
+func run(ctx context.Context, client goredis.UniversalClient, script *goredis.Script, keys []string, args ...any) *goredis.Cmd {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return script.Run(ctx, client, keys, args...)
+}
+
+// call is one call of a script in a pipeline.
+type call struct {
+	key  string
+	args []any
+}
+
+// runAll pipelines calls of one script. What a call needs again because the server did not know the script is sent again whole;
+// a call is never run twice. It returns the first error.
+func runAll(ctx context.Context, client goredis.UniversalClient, script *goredis.Script, calls []call) error {
+	answers := make([]*goredis.Cmd, len(calls))
+	pipe := client.Pipeline()
+	for i, c := range calls {
+		answers[i] = script.EvalSha(ctx, pipe, []string{c.key}, c.args...)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+
+	again := client.Pipeline()
+	for i, c := range calls {
+		if goredis.HasErrorPrefix(answers[i].Err(), "NOSCRIPT") {
+			answers[i] = script.Eval(ctx, again, []string{c.key}, c.args...)
+		}
+	}
+	if again.Len() > 0 {
+		_, _ = again.Exec(ctx)
+	}
+	for _, a := range answers {
+		if err := a.Err(); err != nil {
+			return sentinel(err)
+		}
+	}
+	return nil
+}
+
+// sentinel turns the errors that scripts answer with into this package's.
+func sentinel(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.HasPrefix(err.Error(), "STALE "):
+		return fmt.Errorf("%w: %w", targeting.ErrStale, err)
+	case strings.HasPrefix(err.Error(), "GENERATION "):
+		return fmt.Errorf("%w: %w", targeting.ErrGeneration, err)
+	}
+	return err
+}
