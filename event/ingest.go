@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gavel/budget"
+	"gavel/internal/telemetry/span"
 )
 
 // Ingest accepts events: it verifies, journals and acknowledges. It is safe for concurrent use.
@@ -17,6 +18,7 @@ type Ingest struct {
 	journal Journal
 	maxOpen uint64
 	fatal   func(error)
+	trace   span.Tracer
 
 	mu      sync.Mutex
 	waiting *group // collects while the group before it is being written
@@ -45,12 +47,14 @@ type IngestConfig struct {
 	MaxUnbilled int
 	// Fatal is called once when the journal can no longer be trusted. It must stop the process.
 	Fatal func(error)
+	// Trace may be the zero value.
+	Trace span.Tracer
 }
 
 // NewIngest opens an ingest on a journal, which may hold events of an earlier run: they are billed first, and the clock is
 // lifted to the newest of them.
 func NewIngest(c IngestConfig) (*Ingest, error) {
-	in := &Ingest{keys: c.Keys, clock: c.Clock, journal: c.Journal, maxOpen: uint64(c.MaxUnbilled), fatal: c.Fatal, notify: make(chan struct{}, 1)}
+	in := &Ingest{keys: c.Keys, clock: c.Clock, journal: c.Journal, maxOpen: uint64(c.MaxUnbilled), fatal: c.Fatal, trace: c.Trace, notify: make(chan struct{}, 1)}
 	first, last, err := c.Journal.Bounds()
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
@@ -83,10 +87,17 @@ func (in *Ingest) Open(text []byte) (Token, error) { return in.keys.Open(text, i
 //
 // An error of ctx, or a crash, leaves it open whether the event was accepted: sending it again is harmless.
 func (in *Ingest) Accept(ctx context.Context, text []byte, allowed ...budget.Kind) (Token, error) {
+	ctx, sp := in.trace.Start(ctx, "event.Ingest")
+	defer sp.End()
 	token, g, err := in.admit(text, allowed)
 	if err != nil {
+		sp.Fail(err)
 		return token, err
 	}
+	sp.Str("gavel.event_kind", string(token.Kind))
+	sp.Int64("gavel.ad_id", int64(token.AdID))
+	ctx, wait := in.trace.Start(ctx, "journal.Append")
+	defer wait.End()
 	return token, g.wait(ctx)
 }
 

@@ -13,7 +13,9 @@ CREATE TABLE nodes (
 -- One row. Leases whose tokens expired before closed_through may be closed; a node that joins must not let its clock be behind it.
 CREATE TABLE protocol (
     only_row       boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    closed_through timestamptz NOT NULL
+    closed_through timestamptz NOT NULL,
+    -- tells this database from any other, for what is derived from it and kept elsewhere
+    database_id    uuid NOT NULL DEFAULT gen_random_uuid()
 );
 INSERT INTO protocol (closed_through) VALUES ('2000-01-01');
 

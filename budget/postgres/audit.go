@@ -123,3 +123,14 @@ func (a *Audit) count(ctx context.Context, tx *sqlx.Tx) error {
 	a.Checked["events"], a.Checked["ledger_transactions"] = events, transactions
 	return nil
 }
+
+const ensurePartitionsSQL = `SELECT ensure_event_partitions($1::date - 1, $1::date + 7)`
+
+// EnsurePartitions makes the partitions of events around now exist: yesterday's, for the time zones that are behind, and a
+// week's ahead.
+func (s *Store) EnsurePartitions(ctx context.Context, now time.Time) error {
+	if _, err := s.db.ExecContext(ctx, ensurePartitionsSQL, now.UTC().Format(time.DateOnly)); err != nil {
+		return fmt.Errorf("make partitions of events: %w", err)
+	}
+	return nil
+}

@@ -166,3 +166,14 @@ func (s *Store) CloseDue(ctx context.Context, limit int) (closed int, err error)
 	})
 	return closed, err
 }
+
+const databaseIDSQL = `SELECT database_id FROM protocol`
+
+// DatabaseID tells this database from any other; it never changes.
+func (s *Store) DatabaseID(ctx context.Context) (uuid.UUID, error) {
+	var id uuid.UUID
+	if err := s.db.GetContext(ctx, &id, databaseIDSQL); err != nil {
+		return uuid.Nil, fmt.Errorf("read database id: %w", err)
+	}
+	return id, nil
+}
