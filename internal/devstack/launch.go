@@ -17,7 +17,7 @@ type launcher struct {
 func (l launcher) launch(ctx context.Context, p program) (server, error) {
 	switch {
 	case p.origin == OriginInProcess:
-		return startStandIn()
+		return l.standIn()
 	case p.service == Postgres:
 		return l.postgres(ctx, p)
 	default:

@@ -131,12 +131,12 @@ func (s *postgresServer) initdb(ctx context.Context, dir string) error {
 			"--pgdata", dir, "--username", postgresUser, "--pwfile", secret, "--auth", "scram-sha-256",
 			"--encoding", "UTF8", "--no-locale", "--no-instructions",
 		},
-		libs: s.program.libs, dir: dir, log: s.home.file("initdb.log"), acct: s.acct, death: syscall.SIGKILL,
+		libs: s.program.libs, dir: dir, out: s.home.file("initdb.log"), acct: s.acct, death: syscall.SIGKILL,
 	}
 	if !s.durable {
 		c.args = append(c.args, "--no-sync")
 	}
-	p, err := spawn(ctx, c, s.guard, s.log)
+	p, err := s.spawn(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -183,10 +183,10 @@ func (s *postgresServer) start(ctx context.Context, port int) (*proc, error) {
 	for _, setting := range s.settings() {
 		args = append(args, "-c", setting)
 	}
-	p, err := spawn(ctx, command{
-		path: s.program.path, args: args, libs: s.program.libs, dir: s.dir, log: s.logFile(), acct: s.acct,
+	p, err := s.spawn(ctx, command{
+		path: s.program.path, args: args, libs: s.program.libs, dir: s.dir, out: s.logFile(), acct: s.acct,
 		death: syscall.SIGQUIT, // the postmaster takes its children along
-	}, s.guard, s.log)
+	})
 	if err != nil {
 		return nil, err
 	}

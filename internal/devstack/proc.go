@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -25,7 +24,7 @@ type command struct {
 	libs  []string // folders of shared libraries that came with the program
 	dir   string   // working directory
 	stdin string
-	log   string // file for what it says
+	out   string // file for what it says
 	acct  account
 	death syscall.Signal // what ends it when we die
 }
@@ -33,18 +32,17 @@ type command struct {
 // proc is a running child, or one that has ended.
 type proc struct {
 	command
-	cmd    *exec.Cmd
-	guard  *guard
-	logger *slog.Logger
-	wanted atomic.Bool   // we asked it to end
-	done   chan struct{} // closed when it has ended
-	err    error         // how; valid after done
+	launcher // kept in reach: a lock or a pipe that is collected as garbage is closed, which tells the world that we died
+	cmd      *exec.Cmd
+	wanted   atomic.Bool   // we asked it to end
+	done     chan struct{} // closed when it has ended
+	err      error         // how; valid after done
 }
 
 // spawn starts a child. It is not bound to ctx, whose values alone are passed on.
-func spawn(ctx context.Context, c command, g *guard, logger *slog.Logger) (*proc, error) {
-	p := &proc{command: c, guard: g, logger: logger, done: make(chan struct{})}
-	out, err := os.OpenFile(c.log, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+func (l launcher) spawn(ctx context.Context, c command) (*proc, error) {
+	p := &proc{command: c, launcher: l, done: make(chan struct{})}
+	out, err := os.OpenFile(c.out, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open log of %s: %w", p.name(), err)
 	}
@@ -79,7 +77,7 @@ func (p *proc) run(started chan<- error) {
 	p.err = p.cmd.Wait()
 	p.guard.del(p.pid())
 	if !p.wanted.Load() {
-		p.logger.Debug("a server ended by itself", "name", p.name(), "how", fmt.Sprint(p.err))
+		p.log.Debug("a server ended by itself", "name", p.name(), "how", fmt.Sprint(p.err))
 	}
 	close(p.done)
 }
@@ -118,7 +116,7 @@ func (p *proc) stop(ctx context.Context, steps ...patience) error {
 			timer.Stop()
 			return nil
 		case <-timer.C:
-			p.logger.Warn("a server takes long to stop", "name", p.name(), "pid", p.pid(), "signal", s.sig.String(), "waited", s.d)
+			p.log.Warn("a server takes long to stop", "name", p.name(), "pid", p.pid(), "signal", s.sig.String(), "waited", s.d)
 		case <-ctx.Done():
 			timer.Stop()
 		}
@@ -168,7 +166,7 @@ func orEnded(err error) error {
 
 // lastWords are the last lines of the log, ready to be put behind an error.
 func (p *proc) lastWords() string {
-	tail := tailOf(p.log)
+	tail := tailOf(p.out)
 	if tail == "" {
 		return ""
 	}
@@ -177,7 +175,7 @@ func (p *proc) lastWords() string {
 
 // said reports whether the log holds one of the phrases, in any case.
 func (p *proc) said(phrases ...string) bool {
-	log := strings.ToLower(tailOf(p.log))
+	log := strings.ToLower(tailOf(p.out))
 	for _, phrase := range phrases {
 		if strings.Contains(log, phrase) {
 			return true

@@ -69,11 +69,11 @@ func (s *redisServer) config(port int) string {
 
 // start starts the server and waits until it answers. On an error the child, if there was one, has ended.
 func (s *redisServer) start(ctx context.Context, port int) (*proc, error) {
-	p, err := spawn(ctx, command{
+	p, err := s.spawn(ctx, command{
 		path: s.program.path, args: []string{"-"}, libs: s.program.libs, dir: s.dir, stdin: s.config(port),
-		log: s.logFile(), acct: s.acct,
+		out: s.logFile(), acct: s.acct,
 		death: syscall.SIGKILL, // what it answered is in the append-only file if it is kept at all
-	}, s.guard, s.log)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -98,6 +98,32 @@ func TestTwoAtOnce(t *testing.T) {
 	require.DirExists(t, filepath.Dir(a.LogFiles[Redis]))
 }
 
+// A caller that keeps nothing but the URL must not lose its servers to the garbage collector, which closes the lock and the
+// guard's pipe when nobody refers to them any more. The next start would then reap what is alive.
+func TestForgottenStackLivesOn(t *testing.T) {
+	needsServers(t)
+	t.Parallel()
+	home, pid, ping := func() (string, int, func() error) {
+		s, err := Start(t.Context(), Options{Redis: true, NoFetch: true})
+		require.NoError(t, err)
+		c := client(t, s)
+		return filepath.Dir(s.LogFiles[Redis]), s.Info()[0].PID, func() error { return c.Ping(t.Context()).Err() }
+	}()
+	for range 5 {
+		runtime.GC()
+	}
+	start(t, Options{Redis: true}) // reaps
+	require.DirExists(t, home)
+	require.NoError(t, ping())
+
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL)) // now it is garbage, and the guard cleans up
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		_, err := os.Stat(home)
+		return errors.Is(err, fs.ErrNotExist)
+	}, 20*time.Second, 20*time.Millisecond)
+}
+
 func TestKeptDirectory(t *testing.T) {
 	needsServers(t)
 	t.Parallel()
@@ -235,7 +261,9 @@ func TestKilledParentAndGuard(t *testing.T) {
 	require.NoError(t, syscall.Kill(guard, syscall.SIGKILL))
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
-	require.Eventually(t, func() bool { return len(processesIn(t, said.Home)) == 0 && !alive(said.PIDs[0]) && !alive(said.PIDs[1]) },
+	require.Eventually(t, func() bool {
+		return len(processesIn(t, said.Home)) == 0 && !alive(said.PIDs[0]) && !alive(said.PIDs[1])
+	},
 		20*time.Second, 10*time.Millisecond)
 
 	// Other tests of this package start stacks as well, so the directory may be gone already; after our start it must be.

@@ -13,6 +13,7 @@ import (
 
 // standIn is a Redis in this process: plain Lua, hashes and streams, but no FUNCTION, BITFIELD, HEXPIRE or CLIENT TRACKING.
 type standIn struct {
+	launcher // kept in reach, see proc
 	password string
 	addr     string
 	readyIn  time.Duration
@@ -25,9 +26,9 @@ type standIn struct {
 	done chan struct{}
 }
 
-func startStandIn() (server, error) {
+func (l launcher) standIn() (server, error) {
 	began := time.Now()
-	s := &standIn{password: rand.Text(), addr: "127.0.0.1:0", quit: make(chan struct{}), done: make(chan struct{})}
+	s := &standIn{launcher: l, password: rand.Text(), addr: "127.0.0.1:0", quit: make(chan struct{}), done: make(chan struct{})}
 	if err := s.open(); err != nil {
 		return nil, err
 	}
