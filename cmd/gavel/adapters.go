@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"context"
+
+	"gavel/auction"
+	"gavel/budget"
+	bank "gavel/budget/postgres"
+	campaigns "gavel/campaign/postgres"
+	"gavel/event"
+	"gavel/internal/telemetry/span"
+	"gavel/targeting"
+	"gavel/targeting/indexer"
+	index "gavel/targeting/redis"
+)
+
+// What the ports of one package and the adapters of another call differently meets here.
+
+var (
+	_ auction.Ads        = readyAds{}
+	_ auction.UserLoader = (*index.Users)(nil)
+	_ event.Committer    = tracedBank{}
+	_ event.ViewCounter  = views{}
+)
+
+// readyAds is the replica, or nothing while no index was ever loaded.
+type readyAds struct {
+	replica  *targeting.Replica
+	follower *index.Follower
+}
+
+func (a readyAds) Current() *targeting.Index {
+	if a.follower.Ready(context.Background()) != nil {
+		return nil
+	}
+	return a.replica.Current()
+}
+
+// views counts impressions in Redis.
+type views struct{ users *index.Users }
+
+func (v views) CountViews(ctx context.Context, list []event.View) error {
+	impressions := make([]index.Impression, len(list))
+	for i, view := range list {
+		impressions[i] = index.Impression{UserHash: view.UserHash, AdGroupID: view.AdGroupID, At: view.At}
+	}
+	return v.users.RecordImpressions(ctx, impressions)
+}
+
+// tracedBank gives each billing batch a trace of its own.
+type tracedBank struct {
+	bank  *bank.Node
+	trace span.Tracer
+}
+
+func (b tracedBank) Commit(ctx context.Context, events []budget.Event) ([]budget.Outcome, error) {
+	ctx, sp := b.trace.StartRoot(ctx, "postgres.CommitBatch")
+	defer sp.End()
+	sp.Int("gavel.events", len(events))
+	outcomes, err := b.bank.Commit(ctx, events)
+	sp.Fail(err)
+	return outcomes, err
+}
+
+// lead lends the indexer the advisory lock.
+func lead(serving *campaigns.Serving) indexer.LeadFunc {
+	return func(ctx context.Context) (indexer.Lead, bool, error) {
+		l, ok, err := serving.LeadIndexer(ctx)
+		if err != nil || !ok {
+			return indexer.Lead{}, ok, err
+		}
+		return indexer.Lead{Epoch: l.Epoch, Lost: l.Lost, Close: l.Close}, true, nil
+	}
+}
+
+// trusted tells whose traceparent is followed: that of feed services and advertisers, not that of any browser.
+func trusted(path []byte) bool {
+	return bytes.HasPrefix(path, []byte("/v1/ads")) || bytes.HasPrefix(path, []byte("/v5/"))
+}

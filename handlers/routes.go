@@ -1,0 +1,55 @@
+package handlers
+
+import (
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"gavel/campaign"
+	"gavel/internal/fault"
+)
+
+// Deps are what the routes lead to.
+type Deps struct {
+	// Telemetry is the outermost middleware.
+	Telemetry fiber.Handler
+	Service   *campaign.Service
+	Keys      *campaign.KeyRing
+	Ads       *AdServer
+	Events    *EventServer
+}
+
+// The limits of a connection.
+const (
+	maxBodyBytes = 4 << 20
+	readTimeout  = 10 * time.Second
+	writeTimeout = 10 * time.Second
+	idleTimeout  = 75 * time.Second
+	maxURLBytes  = 16 << 10
+)
+
+// New returns the app with every route of the public listener.
+func New(d Deps) *fiber.App {
+	app := fiber.New(fiber.Config{
+		AppName: "gavel", DisableStartupMessage: true, StrictRouting: true, CaseSensitive: true,
+		BodyLimit: maxBodyBytes, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, ReadBufferSize: maxURLBytes,
+		ErrorHandler: ErrorHandler,
+	})
+	app.Use(d.Telemetry)
+
+	feed := Authenticate(d.Keys, campaign.RoleFeed, campaign.RoleOperator)
+	app.Post("/v1/ads", feed, d.Ads.Serve)
+	// Not app.Get: it would answer HEAD too, and a HEAD must not bill.
+	app.Add(fiber.MethodGet, "/v1/e/:token", d.Events.Event)
+	app.Add(fiber.MethodPost, "/v1/e/:token", d.Events.Event)
+	app.Add(fiber.MethodGet, "/v1/c/:token", d.Events.Click)
+	app.Post("/v1/events", d.Events.Batch)
+
+	api := RegisterV5(app, d.Service, d.Keys)
+	DescribeV1(api)
+
+	app.Use(func(*fiber.Ctx) error {
+		return &fault.Error{Code: fault.NotFound, Message: "there is nothing at this path"}
+	})
+	return app
+}

@@ -1,0 +1,201 @@
+package handlers
+
+import (
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/google/uuid"
+
+	"gavel/auction"
+	"gavel/campaign"
+	"gavel/event"
+)
+
+// appendAnswer writes the answer by hand: this is the one place where an encoder's reflection would be felt.
+func (s *AdServer) appendAnswer(dst []byte, c *fiber.Ctx, in *adRequest, d *auction.Decision) []byte {
+	dst = append(dst, `{"request_id":`...)
+	dst = appendJSONString(dst, in.RequestID)
+	dst = append(dst, `,"auction_id":"`...)
+	dst = append(dst, d.AuctionID.String()...)
+	dst = append(dst, `","ads":[`...)
+	base := s.PublicURL
+	if base == "" {
+		base = c.BaseURL()
+	}
+	for i := range d.Awards {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = s.appendAd(dst, base, in, d, &d.Awards[i])
+	}
+	dst = append(dst, `],"no_fill":[`...)
+	for i, n := range d.NoFill {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"slot_id":`...)
+		dst = appendJSONString(dst, n.SlotID)
+		dst = append(dst, `,"reason":"`...)
+		dst = append(dst, n.Reason...)
+		dst = append(dst, `"}`...)
+	}
+	dst = append(dst, ']')
+	if in.Explain {
+		dst = appendExplanation(dst, d)
+	}
+	return append(dst, '}')
+}
+
+func (s *AdServer) appendAd(dst []byte, base string, in *adRequest, d *auction.Decision, w *auction.Award) []byte {
+	dst = append(dst, `{"slot_id":`...)
+	dst = appendJSONString(dst, w.Slot.ID)
+	dst = appendID(dst, `,"ad_id":"`, int64(w.Ad.AdID))
+	dst = appendID(dst, `","ad_group_id":"`, int64(w.Ad.AdGroupID))
+	dst = appendID(dst, `","campaign_id":"`, int64(w.Ad.CampaignID))
+	dst = appendID(dst, `","ad_account_id":"`, int64(w.Ad.AdAccountID))
+	dst = append(dst, `","creative":{"type":`...)
+	dst = appendJSONString(dst, w.Ad.Creative.Type)
+	dst = append(dst, `,"title":`...)
+	dst = appendJSONString(dst, w.Ad.Creative.Title)
+	dst = append(dst, `,"description":`...)
+	dst = appendJSONString(dst, w.Ad.Creative.Description)
+	dst = append(dst, `,"image_url":`...)
+	dst = appendJSONString(dst, w.Ad.Creative.ImageURL)
+	dst = append(dst, `,"destination_url":`...)
+	dst = appendJSONString(dst, w.Ad.Creative.DestinationURL)
+	dst = append(dst, '}')
+	t := s.token(in, d, w)
+	billable := event.Impression
+	if w.Ad.BillableEvent == campaign.BillClickthrough {
+		billable = event.Click
+	}
+	dst = s.appendEventURL(dst, `,"impression_url":"`, base+"/v1/e/", t, event.Impression, billable)
+	dst = s.appendEventURL(dst, `,"viewable_url":"`, base+"/v1/e/", t, event.Viewable, billable)
+	dst = s.appendEventURL(dst, `,"click_url":"`, base+"/v1/c/", t, event.Click, billable)
+	return append(dst, '}')
+}
+
+// token is what the events of an award have in common. The day is the one of the reservation: whatever time the event
+// comes at, it is charged to the day on which the ad was served (invariant I11).
+func (s *AdServer) token(in *adRequest, d *auction.Decision, w *auction.Award) *event.Token {
+	exp := d.At.Add(s.EventTTL)
+	if w.Reservation.MaxExp.Before(exp) {
+		exp = w.Reservation.MaxExp
+	}
+	t := &event.Token{LeaseID: w.Reservation.LeaseID, AdID: w.Ad.AdID, AdGroupID: w.Ad.AdGroupID, Price: w.Price, Exp: exp}
+	t.Day, t.ImpressionID = w.Reservation.Key.Day, uuid.Must(uuid.NewV7())
+	if in.User.ID != "" {
+		t.UserHash = campaign.UserHash(in.User.ID)
+	}
+	return t
+}
+
+// appendEventURL seals the token for one kind of event. Only the kind that the ad pays for carries a price.
+func (s *AdServer) appendEventURL(dst []byte, name, path string, t *event.Token, kind, billable event.Kind) []byte {
+	sealed := *t
+	sealed.Kind = kind
+	if kind != billable {
+		sealed.Price = 0
+	}
+	dst = append(dst, name...)
+	dst = append(dst, path...)
+	dst = s.Keys.Seal(dst, &sealed)
+	return append(dst, '"')
+}
+
+func appendID(dst []byte, name string, id int64) []byte {
+	dst = append(dst, name...)
+	return strconv.AppendInt(dst, id, 10)
+}
+
+func appendExplanation(dst []byte, d *auction.Decision) []byte {
+	dst = append(dst, `,"explain":{"model":`...)
+	dst = appendJSONString(dst, d.ModelVersion)
+	dst = append(dst, `,"user_known":`...)
+	dst = strconv.AppendBool(dst, d.UserErr == nil)
+	dst = append(dst, `,"not_listed":`...)
+	dst = strconv.AppendInt(dst, int64(d.Unexplained), 10)
+	dst = append(dst, `,"considered":[`...)
+	for i, c := range d.Considered {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendID(dst, `{"ad_id":"`, int64(c.Ad.AdID))
+		dst = appendID(dst, `","ad_group_id":"`, int64(c.Ad.AdGroupID))
+		dst = appendID(dst, `","campaign_id":"`, int64(c.Ad.CampaignID))
+		dst = append(dst, `","billable_event":"`...)
+		dst = append(dst, c.Ad.BillableEvent...)
+		dst = appendID(dst, `","bid_micros":`, int64(c.Ad.BidMicros))
+		dst = append(dst, `,"score_nanos":`...)
+		dst = strconv.AppendFloat(dst, c.Score, 'f', -1, 64)
+		dst = append(dst, `,"pctr":`...)
+		dst = strconv.AppendFloat(dst, c.PCTR, 'g', -1, 64)
+		if c.Reason == auction.Won {
+			dst = appendID(dst, `,"price_nanos":`, int64(c.Price))
+			dst = append(dst, `,"price":"`...)
+			dst = append(dst, c.Price.String()...)
+			dst = append(dst, '"')
+		}
+		dst = appendID(dst, `,"reason":`, int64(c.Reason))
+		dst = append(dst, `,"reason_name":"`...)
+		dst = append(dst, c.Reason.String()...)
+		dst = append(dst, `","meaning":`...)
+		dst = appendJSONString(dst, c.Reason.Meaning())
+		dst = append(dst, '}')
+	}
+	return append(dst, `]}`...)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendJSONString quotes s as encoding/json does without HTML escaping; invalid UTF-8 becomes U+FFFD.
+func appendJSONString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	from := 0
+	for i := 0; i < len(s); {
+		b := s[i]
+		if b >= 0x20 && b != '"' && b != '\\' && b < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if b >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if (r != utf8.RuneError || size > 1) && r != '\u2028' && r != '\u2029' {
+				i += size
+				continue
+			}
+			dst = append(dst, s[from:i]...)
+			if r == utf8.RuneError {
+				dst = append(dst, `\ufffd`...)
+			} else {
+				dst = append(dst, `\u202`...)
+				dst = append(dst, hexDigits[r&0xF])
+			}
+			i += size
+			from = i
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		switch b {
+		case '"', '\\':
+			dst = append(dst, '\\', b)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		case '\b':
+			dst = append(dst, '\\', 'b')
+		case '\f':
+			dst = append(dst, '\\', 'f')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[b>>4], hexDigits[b&0xF])
+		}
+		i++
+		from = i
+	}
+	dst = append(dst, s[from:]...)
+	return append(dst, '"')
+}
