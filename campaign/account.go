@@ -34,9 +34,9 @@ const (
 func newAdAccount(in AdAccountInput) (AdAccount, []fault.Field) {
 	var p fault.Fields
 	a := AdAccount{TimeZone: "UTC"}
-	require(&p, "name", in.Name)
-	require(&p, "country", in.Country)
-	require(&p, "currency", in.Currency)
+	required(&p, "name", in.Name)
+	required(&p, "country", in.Country)
+	required(&p, "currency", in.Currency)
 	apply(&p, "name", in.Name, &a.Name)
 	apply(&p, "country", in.Country, &a.Country)
 	apply(&p, "currency", in.Currency, &a.Currency)

@@ -57,9 +57,9 @@ func newAd(account AdAccountID, parent *AdGroup, in AdInput) (Ad, []fault.Field)
 	} else if in.AdGroupID.Given() {
 		p.Add("ad_group_id", ErrAdGroupNotFound.Message)
 	}
-	require(&p, "ad_group_id", in.AdGroupID)
-	require(&p, "creative_type", in.CreativeType)
-	require(&p, "destination_url", in.DestinationURL)
+	required(&p, "ad_group_id", in.AdGroupID)
+	required(&p, "creative_type", in.CreativeType)
+	required(&p, "destination_url", in.DestinationURL)
 	in.apply(&p, &a, true)
 	return a, p
 }

@@ -106,10 +106,10 @@ func newAdGroup(account AdAccountID, parent *Campaign, in AdGroupInput, validate
 	} else if in.CampaignID.Given() {
 		p.Add("campaign_id", ErrCampaignNotFound.Message)
 	}
-	require(&p, "campaign_id", in.CampaignID)
-	require(&p, "name", in.Name)
-	require(&p, "billable_event", in.BillableEvent)
-	require(&p, "bid_in_micro_currency", in.Bid)
+	required(&p, "campaign_id", in.CampaignID)
+	required(&p, "name", in.Name)
+	required(&p, "billable_event", in.BillableEvent)
+	required(&p, "bid_in_micro_currency", in.Bid)
 	in.apply(&p, &g, true, validate)
 	g.checkBudget(&p, parent, in)
 	g.checkWithin(&p, parent, in)

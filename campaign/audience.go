@@ -32,8 +32,8 @@ func newAudience(account AdAccountID, in AudienceInput) (Audience, []fault.Field
 	var p fault.Fields
 	a := Audience{AdAccountID: account}
 	checkOwnAccount(&p, in.AdAccountID, account)
-	require(&p, "name", in.Name)
-	require(&p, "audience_type", in.Type)
+	required(&p, "name", in.Name)
+	required(&p, "audience_type", in.Type)
 	apply(&p, "name", in.Name, &a.Name)
 	applyNullable(in.Description, &a.Description)
 	if in.Name.Given() {
@@ -71,8 +71,8 @@ const MaxUserIDLength = 128
 // hashes checks the input and returns the users' hashes, sorted and without duplicates.
 func (in AudienceUsersInput) hashes() ([]int64, []fault.Field) {
 	var p fault.Fields
-	require(&p, "operation_type", in.Operation)
-	require(&p, "user_ids", in.UserIDs)
+	required(&p, "operation_type", in.Operation)
+	required(&p, "user_ids", in.UserIDs)
 	var operation string
 	apply(&p, "operation_type", in.Operation, &operation)
 	if in.Operation.Given() {

@@ -65,8 +65,8 @@ type CampaignUpdate struct {
 func newCampaign(account AdAccountID, in CampaignInput) (Campaign, []fault.Field) {
 	var p fault.Fields
 	c := Campaign{AdAccountID: account, Status: Active}
-	require(&p, "name", in.Name)
-	require(&p, "objective_type", in.Objective)
+	required(&p, "name", in.Name)
+	required(&p, "objective_type", in.Objective)
 	in.apply(&p, &c, true)
 	return c, p
 }

@@ -88,8 +88,8 @@ func applyFixed[T comparable](p *fault.Fields, field string, in Opt[T], dst *T, 
 	}
 }
 
-// require reports a field that a create must have.
-func require[T any](p *fault.Fields, field string, in Opt[T]) {
+// required reports a field that a create must have.
+func required[T any](p *fault.Fields, field string, in Opt[T]) {
 	if !in.Set {
 		p.Add(field, "is required")
 	}

@@ -29,8 +29,8 @@ type KeywordInput struct {
 func newKeyword(account AdAccountID, parent AdGroupID, in KeywordInput) (AdGroupKeyword, []fault.Field) {
 	var p fault.Fields
 	k := AdGroupKeyword{AdAccountID: account, AdGroupID: parent}
-	require(&p, "match_type", in.MatchType)
-	require(&p, "value", in.Value)
+	required(&p, "match_type", in.MatchType)
+	required(&p, "value", in.Value)
 	apply(&p, "match_type", in.MatchType, &k.MatchType)
 	apply(&p, "value", in.Value, &k.Value)
 	if in.MatchType.Given() {

@@ -11,7 +11,7 @@ import (
 // the decoder's of the request around the keywords.
 func (s *Service) CreateKeywords(ctx context.Context, account AdAccountID, parent Opt[AdGroupID], problems []fault.Field, items []Item[KeywordInput]) ([]Result[AdGroupKeyword], error) {
 	var p fault.Fields
-	require(&p, "parent_id", parent)
+	required(&p, "parent_id", parent)
 	if len(items) == 0 || len(items) > MaxKeywords {
 		p.Add("keywords", fmt.Sprintf("must have 1 to %d elements, has %d", MaxKeywords, len(items)))
 	}
