@@ -1,0 +1,142 @@
+package redis_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"gavel/campaign"
+	"gavel/internal/money"
+	"gavel/internal/testenv"
+	"gavel/targeting"
+	"gavel/targeting/redis"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testenv.LeakOptions()...) }
+
+const (
+	waitFor = 10 * time.Second
+	tick    = 5 * time.Millisecond
+	source  = "a database"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// open returns a client as a node has it.
+func open(t testing.TB, url string) goredis.UniversalClient {
+	t.Helper()
+	client, err := redis.Open(url)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return client
+}
+
+// env is a Redis with a store and a follower that runs.
+type env struct {
+	client   goredis.UniversalClient
+	store    *redis.Store
+	replica  *targeting.Replica
+	follower *redis.Follower
+}
+
+func setup(t *testing.T) *env {
+	t.Helper()
+	return follow(t, open(t, testenv.Redis(t)))
+}
+
+// follow runs a follower of client until the test ends.
+func follow(t *testing.T, client goredis.UniversalClient) *env {
+	t.Helper()
+	e := &env{client: client, store: redis.NewStore(client), replica: &targeting.Replica{}}
+	e.follower = redis.NewFollower(redis.FollowerConfig{
+		Client: client, Replica: e.replica, Bounds: targeting.Bounds{MaxCTR: 0.1}, Log: slog.New(slog.DiscardHandler),
+		Now: time.Now, Poll: 10 * time.Millisecond,
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = e.follower.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return e
+}
+
+func anAd(id campaign.AdID, bid money.Micros) campaign.ServingAd {
+	return campaign.ServingAd{
+		AdID: id, AdGroupID: 2, CampaignID: 3, AdAccountID: 4, Currency: "USD", TimeZone: "Europe/Berlin",
+		BillableEvent: campaign.BillImpression, BidMicros: bid, PlacementGroup: "ALL",
+		Targeting: json.RawMessage(`{"LOCATION": ["US"]}`), StartTime: noon, Creative: campaign.Creative{Type: "REGULAR", Title: "é"},
+	}
+}
+
+func someAds(n int) []campaign.ServingAd {
+	ads := make([]campaign.ServingAd, n)
+	for i := range ads {
+		ads[i] = anAd(campaign.AdID(i+1), 1000)
+	}
+	return ads
+}
+
+// publish stages and publishes n ads as a generation of an epoch.
+func (e *env) publish(t testing.TB, epoch int64, generation string, ads []campaign.ServingAd) {
+	t.Helper()
+	ctx := t.Context()
+	require.NoError(t, e.store.Claim(ctx, epoch, source))
+	total := 0
+	for len(ads) > 0 {
+		n := min(len(ads), redis.MaxBatch)
+		added, err := e.store.Stage(ctx, epoch, generation, ads[:n])
+		require.NoError(t, err)
+		total += added
+		ads = ads[n:]
+	}
+	require.NoError(t, e.store.Publish(ctx, epoch, generation, total, noon))
+	require.NoError(t, e.store.Discard(ctx, epoch))
+}
+
+func (e *env) apply(t testing.TB, epoch int64, generation string, upserts []campaign.ServingAd, removals ...campaign.AdID) int64 {
+	t.Helper()
+	seq, err := e.store.Apply(t.Context(), epoch, generation, upserts, removals)
+	require.NoError(t, err)
+	return seq
+}
+
+// eventually waits for a condition of the status.
+func (e *env) eventually(t testing.TB, what string, is func(redis.Status) bool) redis.Status {
+	t.Helper()
+	var s redis.Status
+	require.Eventually(t, func() bool { s = e.follower.Status(); return is(s) }, waitFor, tick, what)
+	return s
+}
+
+// serves waits until the replica is of a generation, current up to a change, and has so many ads.
+func (e *env) serves(t testing.TB, generation, lastID string, ads int) {
+	t.Helper()
+	deadline := time.Now().Add(waitFor)
+	for time.Now().Before(deadline) {
+		s := e.follower.Status()
+		if s.Generation == generation && s.LastID == lastID && s.Ads == ads && s.Err == nil && s.LagMS >= 0 {
+			return
+		}
+		<-time.After(tick)
+	}
+	t.Fatalf("not at %s %s with %d ads, but %+v", generation, lastID, ads, e.follower.Status())
+}
+
+// clock is a time that tests move.
+type clock struct{ nanos atomic.Int64 }
+
+func newClock(at time.Time) *clock {
+	c := &clock{}
+	c.nanos.Store(at.UnixNano())
+	return c
+}
+
+func (c *clock) now() time.Time          { return time.Unix(0, c.nanos.Load()).UTC() }
+func (c *clock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
