@@ -52,6 +52,9 @@ type Options struct {
 
 	// Dir keeps the data for the next start. Empty: a temporary directory, which Stop removes.
 	Dir string
+	// InMemory puts a temporary directory on a file system in memory, if there is one with room. For tests: making and
+	// cloning databases is many small files. It has no effect together with Dir.
+	InMemory bool
 	// Durable makes Postgres and Redis survive a crash of the machine, at the price of fsync.
 	Durable bool
 
@@ -153,7 +156,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 // start fills in the stack; what it has started when it fails is the caller's to stop.
 func (s *Stack) start(ctx context.Context, o Options) error {
 	var err error
-	if s.home, err = openHome(o.Dir, o.Log); err != nil {
+	if s.home, err = openHome(o.Dir, o.InMemory, o.Log); err != nil {
 		return err
 	}
 	s.guard = startGuard(ctx, s.home.removeOnExit(), o.Log)

@@ -38,12 +38,19 @@ const (
 type home struct {
 	path      string
 	temporary bool
+	inMemory  bool
 	acct      account
 	lock      *flock.Flock
 }
 
+// memoryRoot is where Linux keeps files in memory, and memoryRoom what must be free there: a few databases and their WAL.
+const (
+	memoryRoot = "/dev/shm"
+	memoryRoom = 2 << 30 // bytes
+)
+
 // openHome takes dir, or makes a temporary directory when it is "", and removes those of dead processes.
-func openHome(dir string, log *slog.Logger) (*home, error) {
+func openHome(dir string, inMemory bool, log *slog.Logger) (*home, error) {
 	if !supported {
 		return nil, errors.New("starting servers needs a Unix system: give the URLs of running ones instead")
 	}
@@ -52,11 +59,17 @@ func openHome(dir string, log *slog.Logger) (*home, error) {
 		return nil, err
 	}
 	roots := temporaryRoots(acct)
-	for _, root := range roots {
+	for _, root := range append(roots, memoryRoot) {
 		reap(root, time.Now().Add(-unreadyAge), log)
 	}
 	if dir != "" {
 		return keepHome(dir, acct)
+	}
+	if inMemory && acct.mayReach(memoryRoot) == nil && roomInMemory(memoryRoot) >= memoryRoom {
+		if h, err := makeHome(memoryRoot, acct); err == nil {
+			h.inMemory = true
+			return h, nil
+		}
 	}
 	if len(roots) == 0 {
 		return nil, fmt.Errorf("no folder for temporary files that %s may reach: set TMPDIR", acct.name)

@@ -155,7 +155,7 @@ func (s *postgresServer) initdb(ctx context.Context, dir string) error {
 func (s *postgresServer) settings() []string {
 	list := []string{
 		"listen_addresses=127.0.0.1", "unix_socket_directories=", "ssl=off",
-		"max_connections=300", "shared_buffers=128MB", "max_wal_size=1GB", "max_locks_per_transaction=256",
+		"max_connections=300", "shared_buffers=128MB", "max_locks_per_transaction=256",
 		"wal_level=minimal", "max_wal_senders=0",
 		"timezone=" + timeZone(), "log_timezone=" + timeZone(), "datestyle=ISO",
 		"jit=off", // pays for long queries only, and its library is not fetched
@@ -165,7 +165,11 @@ func (s *postgresServer) settings() []string {
 		// A commit still reaches the kernel, so it survives a crash of the server, though not of the machine.
 		list = append(list, "fsync=off", "full_page_writes=off")
 	}
-	return list
+	if s.home.inMemory {
+		// Nothing outside our directory is left behind, and what is inside stays small.
+		return append(list, "dynamic_shared_memory_type=mmap", "min_wal_size=32MB", "max_wal_size=256MB")
+	}
+	return append(list, "max_wal_size=1GB")
 }
 
 // timeZone is UTC. Debian's Postgres reads the system's time zone files, which a small image may lack; it knows GMT by itself.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package devstack
 
 import (
@@ -49,6 +51,21 @@ func TestStartAndStop(t *testing.T) {
 	for _, pid := range pids {
 		require.False(t, alive(pid), "process %d", pid)
 	}
+	require.NoDirExists(t, home)
+}
+
+func TestInMemory(t *testing.T) {
+	needsServers(t)
+	acct, err := servant()
+	require.NoError(t, err)
+	if acct.mayReach(memoryRoot) != nil || roomInMemory(memoryRoot) < memoryRoom {
+		t.Skip("no room in memory here")
+	}
+	t.Parallel()
+	s := start(t, Options{Postgres: true, InMemory: true})
+	home := filepath.Dir(s.LogFiles[Postgres])
+	require.Equal(t, memoryRoot, filepath.Dir(home))
+	require.NoError(t, s.Stop(t.Context()))
 	require.NoDirExists(t, home)
 }
 

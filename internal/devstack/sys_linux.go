@@ -7,3 +7,13 @@ import "syscall"
 func childAttr(a account, death syscall.Signal) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death, Credential: a.credential()}
 }
+
+// roomInMemory is how many bytes are free at root if that is a file system in memory, otherwise 0.
+func roomInMemory(root string) uint64 {
+	const tmpfs = 0x01021994
+	var fs syscall.Statfs_t
+	if syscall.Statfs(root, &fs) != nil || fs.Type != tmpfs {
+		return 0
+	}
+	return fs.Bavail * uint64(fs.Bsize)
+}

@@ -9,3 +9,5 @@ import "syscall"
 func childAttr(a account, _ syscall.Signal) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Credential: a.credential()}
 }
+
+func roomInMemory(string) uint64 { return 0 }
