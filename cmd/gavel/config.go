@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 
@@ -119,4 +120,19 @@ func checkURL(text string, schemes ...string) error {
 		}
 	}
 	return fmt.Errorf("has scheme %q, want %s", u.Scheme, strings.Join(schemes, " or "))
+}
+
+// configTable is the README's table of variables, a row each.
+func configTable() []string {
+	var rows []string
+	t := reflect.TypeFor[config]()
+	for i := range t.NumField() {
+		tag := t.Field(i).Tag
+		def := tag.Get("envDefault")
+		if def != "" {
+			def = "`" + def + "`"
+		}
+		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s |", tag.Get("env"), def, tag.Get("doc")))
+	}
+	return rows
 }

@@ -25,7 +25,6 @@ type devCmd struct {
 	Addr      string        `default:"127.0.0.1:0" help:"Where to serve; port 0 takes a free one."`
 	AdminAddr string        `default:"127.0.0.1:0" help:"Where to serve metrics, health and traces."`
 	EventTTL  time.Duration `default:"1h" help:"How long events are accepted after an ad was served."`
-	NoDemo    bool          `help:"Do not load the demo campaigns."`
 	Verbose   bool          `short:"v" help:"Show the log."`
 }
 
@@ -89,28 +88,12 @@ func (c devCmd) Run(ctx context.Context, w world) (err error) {
 // ready loads the demo on the first start, waits for the first ad, and says what a person needs next.
 func (c devCmd) ready(ctx context.Context, w world, n *node, s *devSecrets, path string, start time.Time) error {
 	if s.Access.FeedKey == "" {
-		if err := demoAccount(ctx, n.service, &s.Access); err != nil {
-			return err
-		}
-		if err := n.ring.Refresh(ctx); err != nil {
-			return err
-		}
-		if !c.NoDemo {
-			if err := demoShops(ctx, n.service, &s.Access); err != nil {
-				return fmt.Errorf("load demo: %w", err)
-			}
-		}
-		if err := n.ring.Refresh(ctx); err != nil {
-			return err
-		}
-		if err := s.save(path); err != nil {
+		if err := c.load(ctx, n, s, path); err != nil {
 			return err
 		}
 	}
-	if !c.NoDemo {
-		if err := firstAd(ctx, s.Access); err != nil {
-			return err
-		}
+	if err := untilReady(ctx, n.follower.Ready); err != nil {
+		return err
 	}
 	if c.ReadyFile != "" {
 		if err := s.Access.save(c.ReadyFile); err != nil {
@@ -121,10 +104,31 @@ func (c devCmd) ready(ctx context.Context, w world, n *node, s *devSecrets, path
 	return nil
 }
 
+// load makes the demo of a first start and waits for its first page.
+func (c devCmd) load(ctx context.Context, n *node, s *devSecrets, path string) error {
+	if err := demoKeys(ctx, n.service, &s.Access); err != nil {
+		return err
+	}
+	if err := n.ring.Refresh(ctx); err != nil {
+		return err
+	}
+	if err := demoShops(ctx, n.service, &s.Access); err != nil {
+		return fmt.Errorf("load demo: %w", err)
+	}
+	if err := n.ring.Refresh(ctx); err != nil {
+		return err
+	}
+	if err := firstPage(ctx, s.Access); err != nil {
+		return err
+	}
+	return s.save(path)
+}
+
 // dir is where this run keeps its files.
 func (c devCmd) dir() (dir string, remove func() error, err error) {
 	if c.Data != "" {
-		if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		// As root, Postgres runs as somebody else and must be able to pass through; the secrets have modes of their own.
+		if err := os.MkdirAll(c.Data, 0o711); err != nil { //nolint:gosec // see above
 			return "", nil, fmt.Errorf("make data directory: %w", err)
 		}
 		return c.Data, func() error { return nil }, nil
@@ -213,20 +217,33 @@ func migrateUp(ctx context.Context, url string) (err error) {
 // demoRequest is the body that the printed curl sends.
 const demoRequest = `{"placement":"BROWSE","slots":[{"id":"s1","position":3},{"id":"s2","position":9}],"user":{"id":"u42","country":"US","region":"US-CA","gender":"female","age":27,"locale":"en-US","interests":["925056443165"]},"device":{"app_type":"iphone"},"explain":true}`
 
-// firstAd asks until a page is filled: the index follows within a second, and the first request asks for the leases.
-func firstAd(ctx context.Context, a access) error {
+// firstPage asks until a page is filled: the index follows within a second, and the first request asks for the leases.
+func firstPage(ctx context.Context, a access) error {
 	c := client{base: a.AdsURL, key: a.FeedKey}
-	var answer struct {
-		Ads []json.RawMessage `json:"ads"`
-	}
+	return untilReady(ctx, func(ctx context.Context) error {
+		var answer struct {
+			Ads []json.RawMessage `json:"ads"`
+		}
+		if err := c.post(ctx, "/v1/ads", json.RawMessage(demoRequest), &answer); err != nil {
+			return err
+		}
+		if len(answer.Ads) < 2 {
+			return errors.New("the demo ads are not served")
+		}
+		return nil
+	})
+}
+
+// untilReady asks until there is no error, for 20 seconds.
+func untilReady(ctx context.Context, ready func(context.Context) error) error {
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		err := c.post(ctx, "/v1/ads", json.RawMessage(demoRequest), &answer)
-		if err == nil && len(answer.Ads) == 2 {
+		err := ready(ctx)
+		if err == nil {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return errors.Join(errors.New("the demo ads were not served within 20 seconds; see the log with --verbose"), err)
+			return fmt.Errorf("not ready within 20 seconds: %w (--verbose shows the log)", err)
 		}
 		select {
 		case <-ctx.Done():
