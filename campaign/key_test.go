@@ -87,6 +87,7 @@ func TestKeyRingFollowsItsSourceAndOutlivesIt(t *testing.T) {
 
 		source.set(nil, errors.New("down"))
 		<-time.After(3 * KeyRingInterval)
+		synctest.Wait()
 		_, ok = ring.Lookup("gvl_feed_a")
 		require.True(t, ok, "the last snapshot stays while the source is down")
 		require.Equal(t, 1, strings.Count(log.String(), "not refreshed"), "an outage is logged once")
