@@ -21,7 +21,9 @@ type term struct {
 	// generation is the published one that this term has adopted or built, "" while it knows of none; seq is its last change.
 	generation string
 	seq        int64
-	members    *members
+	// unsure is how many changes after seq the store may have made without our having seen its answer.
+	unsure  int64
+	members *members
 
 	checkAt   time.Time // when the store is to be asked again
 	rebuiltAt time.Time
@@ -90,7 +92,7 @@ func (t *term) judge(st targeting.StoreState) (lost, damaged string) {
 		return "the store was restarted", ""
 	case t.generation != "" && st.Generation != t.generation:
 		return "somebody else has published " + st.Generation, ""
-	case t.generation != "" && st.Seq != t.seq:
+	case t.generation != "" && (st.Seq < t.seq || st.Seq > t.seq+t.unsure):
 		return fmt.Sprintf("change %d was the last, the store has %d", t.seq, st.Seq), ""
 	case !st.Readable:
 		return "", "schema " + st.Schema + " is not ours"
@@ -134,7 +136,7 @@ func (t *term) rebuild(ctx context.Context, reason string) error {
 	if err := t.x.c.Store.Publish(ctx, t.epoch, generation, ads, start); err != nil {
 		return err
 	}
-	t.generation, t.seq, t.rebuiltAt = generation, 0, t.x.c.Now()
+	t.generation, t.seq, t.unsure, t.rebuiltAt = generation, 0, 0, t.x.c.Now()
 	t.x.update(func(s *Status) { s.Rebuilds++ })
 	log.Info("targeting index was rebuilt", "generation", generation, "ads", ads, "ms", t.rebuiltAt.Sub(start).Milliseconds())
 	return t.x.c.Store.Discard(ctx, t.epoch)
@@ -175,10 +177,12 @@ func (t *term) drain(ctx context.Context) error {
 func (t *term) apply(ctx context.Context, delta campaign.Delta) error {
 	put := func(upserts []campaign.ServingAd, removals []campaign.AdID) error {
 		seq, err := t.x.c.Store.Apply(ctx, t.epoch, t.generation, upserts, removals)
-		if err == nil {
-			t.seq = seq
+		if err != nil {
+			t.unsure++
+			return err
 		}
-		return err
+		t.seq, t.unsure = seq, 0
+		return nil
 	}
 	// One change is most often one ad: both kinds in one call when they fit.
 	if n := len(delta.Upserts) + len(delta.Removals); 0 < n && n <= batchSize {

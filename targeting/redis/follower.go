@@ -171,6 +171,9 @@ func (f *Follower) caughtUp(at time.Time) {
 func (f *Follower) step(ctx context.Context) (changed bool, err error) {
 	at := f.c.Now()
 	tail, err := readTail(ctx, f.c.Client, f.generation, f.last)
+	if errors.Is(err, ErrDamaged) {
+		return false, f.complain(ctx, err)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -197,20 +200,19 @@ func (f *Follower) step(ctx context.Context) (changed bool, err error) {
 func (f *Follower) checkCount(ctx context.Context, ads int64) error {
 	have := int64(f.c.Replica.Current().Len() + len(f.refused) + len(f.damaged))
 	if have != ads {
-		return f.complain(ctx, fmt.Sprintf("%d ads are loaded, the index should hold %d", have, ads))
+		return f.complain(ctx, fmt.Errorf("%d ads are loaded, the index should hold %d: %w", have, ads, ErrDamaged))
 	}
 	if len(f.damaged) > 0 {
-		return f.complain(ctx, fmt.Sprintf("%d records are damaged, for one: %v", len(f.damaged), first(f.damaged)))
+		return f.complain(ctx, fmt.Errorf("%d records are damaged, for one: %w", len(f.damaged), first(f.damaged)))
 	}
 	return nil
 }
 
-// complain asks the indexer for a rebuild and returns the reason as an error.
-func (f *Follower) complain(ctx context.Context, reason string) error {
+// complain asks the indexer for a rebuild and returns the damage.
+func (f *Follower) complain(ctx context.Context, damage error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	damage := fmt.Errorf("%s: %w", reason, ErrDamaged)
-	return errors.Join(damage, requestRebuild(ctx, f.c.Client, reason))
+	return errors.Join(damage, requestRebuild(ctx, f.c.Client, damage.Error()))
 }
 
 // apply brings the changed ads up to date.

@@ -159,6 +159,19 @@ func TestADamagedRecordIsNotServedAndAskedFor(t *testing.T) {
 	e.serves(t, "g2", "0-0", 10)
 }
 
+func TestALogThatIsNoneIsDamage(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	e.publish(t, 1, "g1", someAds(3))
+	e.serves(t, "g1", "0-0", 3)
+	require.NoError(t, e.client.Set(t.Context(), "{gavel:index}:g1:log", "text", 0).Err())
+	s := e.eventually(t, "an error", func(s redis.Status) bool { return s.Err != nil })
+	require.ErrorIs(t, s.Err, redis.ErrDamaged)
+	require.Equal(t, 3, e.replica.Current().Len())
+	e.publish(t, 1, "g2", someAds(4))
+	e.serves(t, "g2", "0-0", 4)
+}
+
 func TestALostSegmentIsNoticedAtBoot(t *testing.T) {
 	t.Parallel()
 	client := open(t, testenv.Redis(t))

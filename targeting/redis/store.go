@@ -341,8 +341,8 @@ func texts(values []any) []string {
 	return list
 }
 
-// number reads what a script wrote; 0 for what is missing.
+// number reads what a script wrote, which is never negative; 0 for anything else.
 func number(s string) int64 {
 	n, _ := strconv.ParseInt(s, 10, 64)
-	return n
+	return max(n, 0)
 }

@@ -41,13 +41,20 @@ func readTail(ctx context.Context, client goredis.UniversalClient, generation st
 	pipe := client.TxPipeline()
 	meta := pipe.HMGet(ctx, keyMeta, "schema", "generation", "seq", "ads")
 	entries := pipe.XRangeN(ctx, keyLog(generation), "("+strconv.FormatInt(last, 10)+"-0", "+", logPage)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return tail{}, fmt.Errorf("read index log: %w", err)
+	_, err := pipe.Exec(ctx)
+	if meta.Err() != nil {
+		return tail{}, fmt.Errorf("read index state: %w", meta.Err())
 	}
 	m := texts(meta.Val())
 	t := tail{schema: m[0], generation: m[1], seq: number(m[2]), ads: number(m[3]), upTo: last}
 	if t.generation != generation {
-		return t, nil
+		return t, nil // whatever has become of the log
+	}
+	if _, answered := errors.AsType[goredis.Error](err); answered {
+		return tail{}, fmt.Errorf("read index log: %w: %w", ErrDamaged, err)
+	}
+	if err != nil {
+		return tail{}, fmt.Errorf("read index log: %w", err)
 	}
 	for _, e := range entries.Val() {
 		if e.ID != strconv.FormatInt(t.upTo+1, 10)+"-0" || !t.add(e.Values["ads"]) {
