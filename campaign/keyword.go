@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,13 @@ type KeywordInput struct {
 	Value     Opt[string]
 }
 
+// Valid reports whether m is one of the match types.
+func (m MatchType) Valid() bool { return slices.Contains(matchTypes(), m) }
+
+func matchTypes() []MatchType {
+	return []MatchType{MatchBroad, MatchPhrase, MatchExact, MatchExactNegative, MatchPhraseNegative}
+}
+
 func newKeyword(account AdAccountID, parent AdGroupID, in KeywordInput) (AdGroupKeyword, []fault.Field) {
 	var p fault.Fields
 	k := AdGroupKeyword{AdAccountID: account, AdGroupID: parent}
@@ -34,7 +42,7 @@ func newKeyword(account AdAccountID, parent AdGroupID, in KeywordInput) (AdGroup
 	apply(&p, "match_type", in.MatchType, &k.MatchType)
 	apply(&p, "value", in.Value, &k.Value)
 	if in.MatchType.Given() {
-		checkOneOf(&p, "match_type", k.MatchType, MatchBroad, MatchPhrase, MatchExact, MatchExactNegative, MatchPhraseNegative)
+		checkOneOf(&p, "match_type", k.MatchType, matchTypes()...)
 	}
 	if in.Value.Given() {
 		k.Value = strings.TrimSpace(k.Value)

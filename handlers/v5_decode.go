@@ -132,7 +132,7 @@ func fieldsOf(v reflect.Value, into map[string]inputField) map[string]inputField
 			fieldsOf(v.Field(i), into)
 		case isInput:
 			if off, isOff := field.(*offIn); isOff {
-				off.accepted, off.why = f.Tag.Get("off"), f.Tag.Get("why")
+				off.accepted, off.why = strings.Split(f.Tag.Get("enum"), ","), f.Tag.Get("why")
 			}
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			into[name] = field
@@ -296,12 +296,15 @@ func (*textsIn) Schema(huma.Registry) *huma.Schema {
 }
 
 // offIn is a field of v5 that would change delivery or money and that does not exist here yet. Only values that mean "not
-// used" pass: those of the tag off, separated by spaces, and null.
-type offIn struct{ accepted, why string }
+// used" pass: those of the tag enum.
+type offIn struct {
+	accepted []string
+	why      string
+}
 
 func (f *offIn) decode(raw json.RawMessage, name string, p *fault.Fields) {
 	var compact bytes.Buffer
-	if err := json.Compact(&compact, raw); err != nil || isNull(raw) || slices.Contains(strings.Fields(f.accepted), compact.String()) {
+	if err := json.Compact(&compact, raw); err == nil && slices.Contains(f.accepted, compact.String()) {
 		return
 	}
 	message := "is not supported yet"
@@ -313,7 +316,7 @@ func (f *offIn) decode(raw json.RawMessage, name string, p *fault.Fields) {
 
 // Schema implements huma.SchemaProvider.
 func (*offIn) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Description: "Not supported yet: only null and values that switch it off are accepted."}
+	return &huma.Schema{Description: "Not supported yet: only values that switch it off are accepted."}
 }
 
 // ignoredIn is a field that v5 accepts and ignores.

@@ -14,7 +14,7 @@ type adAccountCreate struct {
 	Country  textIn[string] `json:"country" pattern:"^[A-Z]{2}$" doc:"ISO 3166-1 alpha-2." example:"US"`
 	Currency textIn[string] `json:"currency" pattern:"^[A-Z]{3}$" doc:"ISO 4217; fixed." example:"USD"`
 	TimeZone textIn[string] `json:"time_zone,omitempty" doc:"Gavel's own. IANA time zone that decides what a day of a daily budget is; fixed. Default UTC." example:"Europe/Berlin"`
-	Owner    offIn          `json:"owner_user_id,omitempty"`
+	Owner    offIn          `json:"owner_user_id,omitempty" enum:"null"`
 }
 
 func (in *adAccountCreate) input() campaign.AdAccountInput {
@@ -31,13 +31,13 @@ type CampaignFields struct {
 	StartTime        timeIn                     `json:"start_time,omitempty" nullable:"true" doc:"Unix seconds; null removes it."`
 	EndTime          timeIn                     `json:"end_time,omitempty" nullable:"true" doc:"Unix seconds, after start_time; null removes it."`
 
-	OrderLine       offIn `json:"order_line_id,omitempty"`
-	TrackingURLs    offIn `json:"tracking_urls,omitempty" off:"{}"`
-	BidOptions      offIn `json:"bid_options,omitempty" off:"{}"`
-	DefaultBudget   offIn `json:"default_ad_group_budget_in_micro_currency,omitempty" off:"0"`
-	FlexibleBudgets offIn `json:"is_flexible_daily_budgets,omitempty" off:"false"`
-	Automated       offIn `json:"is_automated_campaign,omitempty" off:"false"`
-	PerformancePlus offIn `json:"is_performance_plus,omitempty" off:"false"`
+	OrderLine       offIn `json:"order_line_id,omitempty" enum:"null"`
+	TrackingURLs    offIn `json:"tracking_urls,omitempty" enum:"null,{}"`
+	BidOptions      offIn `json:"bid_options,omitempty" enum:"null,{}"`
+	DefaultBudget   offIn `json:"default_ad_group_budget_in_micro_currency,omitempty" enum:"null,0"`
+	FlexibleBudgets offIn `json:"is_flexible_daily_budgets,omitempty" enum:"null,false"`
+	Automated       offIn `json:"is_automated_campaign,omitempty" enum:"null,false"`
+	PerformancePlus offIn `json:"is_performance_plus,omitempty" enum:"null,false"`
 }
 
 func (in *CampaignFields) input(name textIn[string], objective textIn[campaign.Objective]) campaign.CampaignInput {
@@ -85,15 +85,15 @@ type AdGroupFields struct {
 	StartTime      timeIn                              `json:"start_time,omitempty" nullable:"true" doc:"Unix seconds, not before the campaign's; null removes it."`
 	EndTime        timeIn                              `json:"end_time,omitempty" nullable:"true" doc:"Unix seconds, after start_time and not after the campaign's; null removes it."`
 
-	BidStrategy          offIn `json:"bid_strategy_type,omitempty" off:"\"MAX_BID\"" why:"only MAX_BID is"`
-	BidMultiplier        offIn `json:"bid_multiplier,omitempty" off:"0"`
-	AutoTargeting        offIn `json:"auto_targeting_enabled,omitempty" off:"false"`
-	CreativeOptimization offIn `json:"is_creative_optimization,omitempty" off:"false"`
-	OptimizationGoal     offIn `json:"optimization_goal_metadata,omitempty" off:"{}"`
-	PromotionLevel       offIn `json:"promotion_application_level,omitempty" off:"\"NONE\""`
-	Promotion            offIn `json:"promotion_id,omitempty" off:"\"0\""`
-	TargetingTemplates   offIn `json:"targeting_template_ids,omitempty" off:"[] [\"0\"]"`
-	TrackingURLs         offIn `json:"tracking_urls,omitempty" off:"{}"`
+	BidStrategy          offIn `json:"bid_strategy_type,omitempty" enum:"null,\"MAX_BID\"" why:"only MAX_BID is"`
+	BidMultiplier        offIn `json:"bid_multiplier,omitempty" enum:"null,0"`
+	AutoTargeting        offIn `json:"auto_targeting_enabled,omitempty" enum:"null,false"`
+	CreativeOptimization offIn `json:"is_creative_optimization,omitempty" enum:"null,false"`
+	OptimizationGoal     offIn `json:"optimization_goal_metadata,omitempty" enum:"null,{}"`
+	PromotionLevel       offIn `json:"promotion_application_level,omitempty" enum:"null,\"NONE\""`
+	Promotion            offIn `json:"promotion_id,omitempty" enum:"null,\"0\""`
+	TargetingTemplates   offIn `json:"targeting_template_ids,omitempty" enum:"null,[],[\"0\"]"`
+	TrackingURLs         offIn `json:"tracking_urls,omitempty" enum:"null,{}"`
 }
 
 func (in *AdGroupFields) input() campaign.AdGroupInput {
@@ -144,21 +144,21 @@ type AdFields struct {
 	ImageURL    textIn[string]             `json:"image_url,omitempty" nullable:"true" maxLength:"2048" doc:"Gavel's own: what the pin would show. http or https."`
 
 	GridClickType  ignoredIn `json:"grid_click_type,omitempty"`
-	PinDeleted     offIn     `json:"is_pin_deleted,omitempty" off:"false"`
-	Removable      offIn     `json:"is_removable,omitempty" off:"false"`
-	AndroidLink    offIn     `json:"android_deep_link,omitempty"`
-	IOSLink        offIn     `json:"ios_deep_link,omitempty"`
-	CarouselLinks  offIn     `json:"carousel_android_deep_links,omitempty" off:"[]"`
-	CarouselURLs   offIn     `json:"carousel_destination_urls,omitempty" off:"[]"`
-	CarouselIOS    offIn     `json:"carousel_ios_deep_links,omitempty" off:"[]"`
-	ClickTracking  offIn     `json:"click_tracking_url,omitempty"`
-	ViewTracking   offIn     `json:"view_tracking_url,omitempty"`
-	TrackingURLs   offIn     `json:"tracking_urls,omitempty" off:"{}"`
-	CallToAction   offIn     `json:"customizable_cta_type,omitempty"`
-	DisclosureType offIn     `json:"disclosure_type,omitempty" off:"\"NO_DISCLOSURE\""`
-	DisclosureURL  offIn     `json:"disclosure_url,omitempty"`
-	LeadForm       offIn     `json:"lead_form_id,omitempty"`
-	Quiz           offIn     `json:"quiz_pin_data,omitempty"`
+	PinDeleted     offIn     `json:"is_pin_deleted,omitempty" enum:"null,false"`
+	Removable      offIn     `json:"is_removable,omitempty" enum:"null,false"`
+	AndroidLink    offIn     `json:"android_deep_link,omitempty" enum:"null"`
+	IOSLink        offIn     `json:"ios_deep_link,omitempty" enum:"null"`
+	CarouselLinks  offIn     `json:"carousel_android_deep_links,omitempty" enum:"null,[]"`
+	CarouselURLs   offIn     `json:"carousel_destination_urls,omitempty" enum:"null,[]"`
+	CarouselIOS    offIn     `json:"carousel_ios_deep_links,omitempty" enum:"null,[]"`
+	ClickTracking  offIn     `json:"click_tracking_url,omitempty" enum:"null"`
+	ViewTracking   offIn     `json:"view_tracking_url,omitempty" enum:"null"`
+	TrackingURLs   offIn     `json:"tracking_urls,omitempty" enum:"null,{}"`
+	CallToAction   offIn     `json:"customizable_cta_type,omitempty" enum:"null"`
+	DisclosureType offIn     `json:"disclosure_type,omitempty" enum:"null,\"NO_DISCLOSURE\""`
+	DisclosureURL  offIn     `json:"disclosure_url,omitempty" enum:"null"`
+	LeadForm       offIn     `json:"lead_form_id,omitempty" enum:"null"`
+	Quiz           offIn     `json:"quiz_pin_data,omitempty" enum:"null"`
 }
 
 func (in *AdFields) input() campaign.AdInput {
@@ -215,7 +215,7 @@ type audienceCreateRequest struct {
 	Name        textIn[string]             `json:"name" minLength:"1" maxLength:"256" doc:"Audience name."`
 	Type        textIn[string]             `json:"audience_type" enum:"CUSTOMER_LIST" doc:"The one type that exists yet."`
 	Description textIn[string]             `json:"description,omitempty" nullable:"true" maxLength:"1000" doc:"Audience description."`
-	Rule        offIn                      `json:"rule,omitempty" off:"{}" why:"add users with POST …/audiences/{audience_id}/users"`
+	Rule        offIn                      `json:"rule,omitempty" enum:"null,{}" why:"add users with POST …/audiences/{audience_id}/users"`
 }
 
 func (in *audienceCreateRequest) input() campaign.AudienceInput {

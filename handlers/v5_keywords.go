@@ -27,9 +27,25 @@ type keywordsAnswer struct {
 }
 
 type keywordError struct {
-	Data     keywordView   `json:"data"`
-	Messages []string      `json:"error_messages" nullable:"false"`
-	Details  []fieldDetail `json:"details" nullable:"false" doc:"Gavel's own. Every problem by field."`
+	Data     refusedKeyword `json:"data"`
+	Messages []string       `json:"error_messages" nullable:"false"`
+	Details  []fieldDetail  `json:"details" nullable:"false" doc:"Gavel's own. Every problem by field."`
+}
+
+// refusedKeyword is what was given, as far as it was understood.
+type refusedKeyword struct {
+	MatchType *string `json:"match_type" doc:"Null for what is no match type."`
+	Value     string  `json:"value"`
+	Type      string  `json:"type" enum:"keyword"`
+}
+
+func viewRefused(in campaign.KeywordInput) refusedKeyword {
+	k := refusedKeyword{Value: in.Value.Value, Type: "keyword"}
+	if m := in.MatchType.Value; m.Valid() {
+		text := string(m)
+		k.MatchType = &text
+	}
+	return k
 }
 
 func (v *v5) registerKeywords() {
@@ -75,11 +91,7 @@ func answerKeywords(items []campaign.Item[campaign.KeywordInput], results []camp
 			answer.Keywords = append(answer.Keywords, viewKeyword(r.Value))
 			continue
 		}
-		given := items[i].Input
-		e := keywordError{
-			Data:     keywordView{MatchType: string(given.MatchType.Value), Value: given.Value.Value, Type: "keyword"},
-			Messages: []string{}, Details: []fieldDetail{},
-		}
+		e := keywordError{Data: viewRefused(items[i].Input), Messages: []string{}, Details: []fieldDetail{}}
 		for _, f := range r.Err.Fields {
 			name := fault.Join(fault.Index("keywords", i), f.Name)
 			e.Messages = append(e.Messages, problemText(f))

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"gavel/campaign"
@@ -51,7 +52,7 @@ func (s *Store) AdAccounts(ctx context.Context, page campaign.Page) ([]campaign.
 	after, limit := cursor(page)
 	var rows []accountRow
 	if err := s.list(ctx, &rows, query, after, limit); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list ad accounts: %w", err)
 	}
 	return mapped(rows, accountRow.entity), nil
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"time"
 
 	"gavel/campaign"
@@ -86,7 +87,7 @@ func (s *Store) AdGroups(ctx context.Context, account campaign.AdAccountID, f ca
 	var rows []adGroupRow
 	err := s.list(ctx, &rows, query, int64(account), ids(f.Campaigns), ids(f.AdGroups), texts(f.Statuses), after, limit)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list ad groups: %w", err)
 	}
 	return mapped(rows, adGroupRow.entity), nil
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"time"
 
 	"gavel/campaign"
@@ -80,7 +81,7 @@ func (s *Store) Ads(ctx context.Context, account campaign.AdAccountID, f campaig
 	var rows []adRow
 	err := s.list(ctx, &rows, query, int64(account), ids(f.Campaigns), ids(f.AdGroups), ids(f.Ads), texts(f.Statuses), after, limit)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list ads: %w", err)
 	}
 	return mapped(rows, adRow.entity), nil
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"time"
 
 	"gavel/campaign"
@@ -76,7 +77,7 @@ func (s *Store) Campaigns(ctx context.Context, account campaign.AdAccountID, f c
 	after, limit := cursor(page)
 	var rows []campaignRow
 	if err := s.list(ctx, &rows, query, int64(account), ids(f.Campaigns), texts(f.Statuses), after, limit); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list campaigns: %w", err)
 	}
 	return mapped(rows, campaignRow.entity), nil
 }

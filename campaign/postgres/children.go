@@ -49,7 +49,7 @@ func (s *Store) Keywords(ctx context.Context, account campaign.AdAccountID, f ca
 	after, limit := cursor(page)
 	var rows []keywordRow
 	if err := s.list(ctx, &rows, query, int64(account), ids(f.AdGroups), texts(f.MatchTypes), after, limit); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list keywords: %w", err)
 	}
 	return mapped(rows, keywordRow.entity), nil
 }
@@ -120,7 +120,7 @@ func (s *Store) Audiences(ctx context.Context, account campaign.AdAccountID, pag
 	after, limit := cursor(page)
 	var rows []audienceRow
 	if err := s.list(ctx, &rows, query, int64(account), after, limit); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list audiences: %w", err)
 	}
 	return mapped(rows, audienceRow.entity), nil
 }
