@@ -41,8 +41,8 @@ const linesSQL = `
 SELECT w.ad_group_id, w.day, b.id AS budget_id, CASE b.kind WHEN 'DAILY' THEN w.day ELSE 0 END AS period, p.id AS period_id
 FROM unnest($1::bigint[], $2::int[]) AS w (ad_group_id, day)
 JOIN ad_groups g ON g.id = w.ad_group_id
-JOIN budgets b ON (b.scope = 'AD_GROUP' AND b.scope_id = g.id) OR (b.scope = 'CAMPAIGN' AND b.scope_id = g.campaign_id)
-    OR (b.scope = 'AD_ACCOUNT' AND b.scope_id = g.ad_account_id)
+CROSS JOIN LATERAL (VALUES ('AD_GROUP', g.id), ('CAMPAIGN', g.campaign_id), ('AD_ACCOUNT', g.ad_account_id)) AS s (scope, scope_id)
+JOIN budgets b ON b.scope = s.scope AND b.scope_id = s.scope_id
 LEFT JOIN budget_periods p ON p.budget_id = b.id AND p.period = CASE b.kind WHEN 'DAILY' THEN w.day ELSE 0 END
 ORDER BY w.ad_group_id, w.day, b.id`
 

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"gavel/internal/devstack"
 	"gavel/internal/telemetry"
 	"gavel/migrations"
@@ -133,11 +135,37 @@ func (c devCmd) dir() (dir string, remove func() error, err error) {
 		}
 		return c.Data, func() error { return nil }, nil
 	}
-	dir, err = os.MkdirTemp("", "gavel-dev-")
+	reap(filepath.Join(os.TempDir(), tempPrefix+"*"))
+	dir, err = os.MkdirTemp("", tempPrefix)
 	if err != nil {
 		return "", nil, fmt.Errorf("make temporary directory: %w", err)
 	}
-	return dir, func() error { return os.RemoveAll(dir) }, nil
+	lock := flock.New(filepath.Join(dir, "lock"))
+	if _, err := lock.TryLock(); err != nil {
+		return "", nil, fmt.Errorf("lock temporary directory: %w", err)
+	}
+	return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Unlock()) }, nil
+}
+
+const tempPrefix = "gavel-dev-"
+
+// reap removes the temporary directories of runs that were killed: those whose lock nobody holds.
+func reap(pattern string) {
+	dirs, err := filepath.Glob(pattern)
+	if err != nil {
+		return
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, "lock")
+		if _, err := os.Stat(path); err != nil {
+			continue // another's, or one that is being made
+		}
+		lock := flock.New(path)
+		if ok, err := lock.TryLock(); err == nil && ok {
+			_ = os.RemoveAll(dir) // another run may be faster
+			_ = lock.Unlock()
+		}
+	}
 }
 
 // stackDir is "" for a stack that goes with the run.

@@ -39,6 +39,7 @@ func serve(ctx context.Context, c config, logs io.Writer, getenv func(string) st
 		defer cancel()
 		err = errors.Join(err, tel.Shutdown(ctx))
 	}()
+	slog.SetDefault(tel.Logger()) // for libraries, and for what happens far from anything that was handed a log
 	n, err := startNode(ctx, c, tel, recorder)
 	if err != nil {
 		return err

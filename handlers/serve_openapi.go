@@ -1,0 +1,112 @@
+package handlers
+
+import (
+	"net/http"
+	"reflect"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// What the handlers of /v1 answer, for the document only: they write it by hand.
+type (
+	adAnswer struct {
+		RequestID string          `json:"request_id" doc:"The request's own, or a new one."`
+		AuctionID string          `json:"auction_id" format:"uuid"`
+		Ads       []adAnswerAd    `json:"ads"`
+		NoFill    []adAnswerEmpty `json:"no_fill" doc:"The slots that stay empty."`
+		Explain   *adAnswerWhy    `json:"explain,omitempty" doc:"Only if it was asked for."`
+	}
+	adAnswerAd struct {
+		SlotID        string `json:"slot_id"`
+		AdID          string `json:"ad_id" pattern:"^\\d+$"`
+		AdGroupID     string `json:"ad_group_id" pattern:"^\\d+$"`
+		CampaignID    string `json:"campaign_id" pattern:"^\\d+$"`
+		AdAccountID   string `json:"ad_account_id" pattern:"^\\d+$"`
+		Creative      any    `json:"creative" doc:"type, title, description, image_url, destination_url"`
+		ImpressionURL string `json:"impression_url" doc:"GET or POST it when the ad is on the screen."`
+		ViewableURL   string `json:"viewable_url" doc:"GET or POST it when the ad was viewable as the MRC defines it."`
+		ClickURL      string `json:"click_url" doc:"Lead the user here on a click: it redirects to the destination."`
+	}
+	adAnswerEmpty struct {
+		SlotID string `json:"slot_id"`
+		Reason string `json:"reason" enum:"NO_ELIGIBLE_AD,INDEX_NOT_READY"`
+	}
+	adAnswerWhy struct {
+		Model      string         `json:"model"`
+		UserKnown  bool           `json:"user_known"`
+		NotListed  int            `json:"not_listed" doc:"How many ads more were considered than are listed."`
+		Considered []adAnswerFate `json:"considered" doc:"In order of score."`
+	}
+	adAnswerFate struct {
+		AdID          string  `json:"ad_id"`
+		AdGroupID     string  `json:"ad_group_id"`
+		CampaignID    string  `json:"campaign_id"`
+		BillableEvent string  `json:"billable_event" enum:"IMPRESSION,CLICKTHROUGH"`
+		BidMicros     int64   `json:"bid_micros"`
+		ScoreNanos    float64 `json:"score_nanos" doc:"Value of one impression."`
+		PCTR          float64 `json:"pctr"`
+		PriceNanos    *int64  `json:"price_nanos,omitempty" doc:"Of winners: the price of their billable event."`
+		Price         string  `json:"price,omitempty" doc:"The same in currency units."`
+		Reason        int     `json:"reason" doc:"See docs/no-bid-reasons.md; 0 is WON."`
+		ReasonName    string  `json:"reason_name"`
+		Meaning       string  `json:"meaning"`
+	}
+	eventBatchAnswer struct {
+		Items []eventResult `json:"items" doc:"One per event, in their order; status is accepted, expired, invalid or unavailable."`
+	}
+)
+
+// DescribeV1 adds the operations of /v1 to the OpenAPI document. They are served past huma, which is for management calls.
+func DescribeV1(api huma.API) {
+	doc, schemas := api.OpenAPI(), api.OpenAPI().Components.Schemas
+	schema := func(v any) *huma.Schema { return schemas.Schema(reflect.TypeOf(v), true, "") }
+	jsonBody := func(v any) map[string]*huma.MediaType {
+		return map[string]*huma.MediaType{"application/json": {Schema: schema(v)}}
+	}
+	refusal := func(about string) *huma.Response {
+		return &huma.Response{Description: about, Content: jsonBody(errorBody{})}
+	}
+	token := &huma.Param{Name: "token", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}}
+	refused := map[string]*huma.Response{
+		"400": refusal("The token does not verify."), "410": refusal("The token has expired."),
+		"503": refusal("Not accepted; send it again after Retry-After seconds."),
+	}
+	with := func(more map[string]*huma.Response, status int, about string) map[string]*huma.Response {
+		all := map[string]*huma.Response{strconv.Itoa(status): {Description: about}}
+		for k, v := range more {
+			all[k] = v
+		}
+		return all
+	}
+	doc.AddOperation(&huma.Operation{
+		OperationID: "ads-serve", Method: http.MethodPost, Path: "/v1/ads", Tags: []string{"serving"}, Summary: "Ask for the ads of a page",
+		Description: "Everything but placement and slots is optional. What is down behind the server never makes this a 5xx: at worst the answer has no ads.",
+		Security:    []map[string][]string{{securityScheme: {}}},
+		RequestBody: &huma.RequestBody{Required: true, Content: jsonBody(adRequest{})},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "The page.", Content: jsonBody(adAnswer{})}, "400": refusal("Names every field that is wrong."),
+			"401": refusal("No such key."), "403": refusal("The key may not do this."), "413": refusal("More than 64 KiB."),
+		},
+	})
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		doc.AddOperation(&huma.Operation{
+			OperationID: "event-" + method, Method: method, Path: "/v1/e/{token}", Tags: []string{"events"},
+			Summary: "Report an impression or a viewable impression", Parameters: []*huma.Param{token},
+			Responses: with(refused, http.StatusNoContent, "Accepted. A GET that asks for an image gets a 1×1 GIF with status 200."),
+		})
+	}
+	doc.AddOperation(&huma.Operation{
+		OperationID: "click", Method: http.MethodGet, Path: "/v1/c/{token}", Tags: []string{"events"},
+		Summary: "Report a click and follow it", Parameters: []*huma.Param{token},
+		Responses: with(refused, http.StatusFound, "To the ad's destination. An expired click leads there too and is not billed."),
+	})
+	doc.AddOperation(&huma.Operation{
+		OperationID: "events-batch", Method: http.MethodPost, Path: "/v1/events", Tags: []string{"events"}, Summary: "Report up to 500 events",
+		RequestBody: &huma.RequestBody{Required: true, Content: jsonBody(eventBatch{})},
+		Responses: map[string]*huma.Response{
+			"202": {Description: "One status per event.", Content: jsonBody(eventBatchAnswer{})},
+			"400": refusal("Names every field that is wrong."), "413": refusal("More than 256 KiB."), "503": refusal("None was accepted."),
+		},
+	})
+}
