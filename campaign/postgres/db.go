@@ -34,22 +34,22 @@ func (s *statements) kept(query string) *sqlx.Stmt {
 	return s.prepared[query]
 }
 
-func (s *statements) get(ctx context.Context, query string) (*sqlx.Stmt, error) {
-	if stmt := s.kept(query); stmt != nil {
-		return stmt, nil
+// prepare makes sure that a statement is kept.
+func (s *statements) prepare(ctx context.Context, query string) error {
+	if s.kept(query) != nil {
+		return nil
 	}
 	stmt, err := s.db.PreparexContext(ctx, query)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if other := s.prepared[query]; other != nil { // prepared twice at once: keep the first
-		_ = stmt.Close()
-		return other, nil
+	if s.prepared[query] != nil { // prepared twice at once: keep the first
+		return stmt.Close() //nolint:sqlclosecheck // the other way out keeps it open
 	}
 	s.prepared[query] = stmt
-	return stmt, nil
+	return nil
 }
 
 // close releases every statement.
@@ -73,9 +73,17 @@ type session struct {
 	own map[string]*sqlx.Stmt
 }
 
-func (s session) stmt(ctx context.Context, query string) (*sqlx.Stmt, error) {
+// runner is a prepared statement. Who prepared it closes it.
+type runner interface {
+	GetContext(ctx context.Context, dst any, args ...any) error
+	SelectContext(ctx context.Context, dst any, args ...any) error
+	ExecContext(ctx context.Context, args ...any) (sql.Result, error)
+}
+
+func (s session) stmt(ctx context.Context, query string) (runner, error) {
 	if s.tx == nil {
-		return s.statements.get(ctx, query)
+		err := s.statements.prepare(ctx, query)
+		return s.statements.kept(query), err
 	}
 	if stmt := s.statements.kept(query); stmt != nil {
 		return s.tx.StmtxContext(ctx, stmt), nil

@@ -35,8 +35,7 @@ type Lead struct {
 	Lost <-chan struct{}
 
 	conn *sql.Conn
-	stop context.CancelFunc
-	done chan struct{}
+	stop chan struct{}
 	once sync.Once
 }
 
@@ -59,22 +58,21 @@ func (s *Serving) LeadIndexer(ctx context.Context) (lead *Lead, ok bool, err err
 	if !taken {
 		return nil, false, conn.Close()
 	}
-	watch, stop := context.WithCancel(context.Background())
 	lost := make(chan struct{})
-	lead = &Lead{Epoch: epoch, Lost: lost, conn: conn, stop: stop, done: lost}
-	go lead.watch(watch, lost)
+	lead = &Lead{Epoch: epoch, Lost: lost, conn: conn, stop: make(chan struct{})}
+	go lead.watch(lost)
 	return lead, true, nil
 }
 
 // watch ends the lead when its connection does, or when it is stopped.
-func (l *Lead) watch(ctx context.Context, lost chan struct{}) {
+func (l *Lead) watch(lost chan<- struct{}) {
 	defer close(lost)
 	defer discard(l.conn)
 	tick := time.NewTicker(leadCheck)
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-l.stop:
 			l.ask(leaveLeadSQL, indexerLock) // so that the lock is free before Close returns; discard would free it a little later
 			return
 		case <-tick.C:
@@ -95,8 +93,8 @@ func (l *Lead) ask(query string, args ...any) bool {
 
 // Close gives the lead up and waits until the lock is free to be taken. It may be called more than once.
 func (l *Lead) Close() {
-	l.once.Do(l.stop)
-	<-l.done
+	l.once.Do(func() { close(l.stop) })
+	<-l.Lost
 }
 
 // discard closes the connection itself instead of giving it back to the pool: a session lock would go with it.

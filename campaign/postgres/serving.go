@@ -212,7 +212,7 @@ func (s *Serving) AllMembers(ctx context.Context, each func(user int64, audience
 	if err != nil {
 		return fmt.Errorf("read all members: %w", coded(err))
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err is what counts
+	defer rows.Close()
 	var user int64
 	var audiences []campaign.AudienceID
 	flush := func() error {

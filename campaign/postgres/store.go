@@ -65,7 +65,7 @@ func (s *Store) once(ctx context.Context, f func(ctx context.Context, tx campaig
 		return fmt.Errorf("commit: %w", coded(err))
 	}
 	for query := range own {
-		if _, err := s.statements.get(ctx, query); err != nil {
+		if err := s.statements.prepare(ctx, query); err != nil {
 			return nil //nolint:nilerr // what was asked for is committed; the next transaction prepares it again
 		}
 	}
