@@ -6,16 +6,13 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humafiber"
 	"github.com/gofiber/fiber/v2"
 
 	"gavel/campaign"
-	"gavel/internal/fault"
 )
 
 // Limits of the v5 API.
@@ -66,21 +63,12 @@ func (v *v5) refuse(ctx huma.Context, err error) {
 	_, _ = ctx.BodyWriter().Write(encode(body)) // a client that has gone away
 }
 
-// refuseBadURL keeps huma from URLs that net/url cannot read: its adapter would take the nil that comes back.
-func (v *v5) refuseBadURL(ctx huma.Context, next func(huma.Context)) {
-	if _, err := url.Parse(string(humafiber.Unwrap(ctx).Request().RequestURI())); err != nil {
-		v.refuse(ctx, fault.New(fault.Invalid, "the URL is not valid"))
-		return
-	}
-	next(ctx)
-}
-
 // operation describes one call.
 func (v *v5) operation(method, path, id, tag, summary string, roles ...campaign.Role) huma.Operation {
 	return huma.Operation{
 		OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{tag},
 		Security:     []map[string][]string{{securityScheme: {}}},
-		Middlewares:  huma.Middlewares{v.refuseBadURL, v.authenticate(roles...)},
+		Middlewares:  huma.Middlewares{v.authenticate(roles...)},
 		MaxBodyBytes: maxV5Body + 1, BodyReadTimeout: -1, // else the deadline of the body would end the connection 5 s later
 		SkipValidateBody: true, // decodeObject reads bodies: it tells all problems, by item
 	}
