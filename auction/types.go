@@ -11,9 +11,10 @@ import (
 	"gavel/targeting"
 )
 
-// Query and Placement are those of targeting, for callers that know auctions only.
 type (
-	Query     = targeting.Query
+	// Query is that of targeting, for callers that know auctions only.
+	Query = targeting.Query
+	// Placement is that of targeting.
 	Placement = targeting.Placement
 )
 

@@ -71,9 +71,13 @@ func demoKeys(ctx context.Context, s *campaign.Service, a *access) error {
 	return nil
 }
 
+// callTimeout bounds one call of the API.
+const callTimeout = 10 * time.Second
+
 // client speaks to the management API of a node.
 type client struct {
 	base, key string
+	http      http.Client
 }
 
 // post sends body and returns the answer's JSON.
@@ -82,15 +86,13 @@ func (c client) post(ctx context.Context, path string, body, into any) error {
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(text))
 	if err != nil {
 		return fmt.Errorf("POST %s: %w", path, err)
 	}
 	req.Header.Set("Authorization", "Bearer "+c.key)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("POST %s: %w", path, err)
 	}
@@ -138,7 +140,7 @@ func demoShops(ctx context.Context, s *campaign.Service, a *access) error {
 	if err := json.Unmarshal(demoJSON, &shops); err != nil {
 		return fmt.Errorf("read demo: %w", err)
 	}
-	c := client{base: a.AdsURL, key: a.OperatorKey}
+	c := client{base: a.AdsURL, key: a.OperatorKey, http: http.Client{Timeout: callTimeout}}
 	for _, shop := range shops {
 		var account struct {
 			ID string `json:"id"`

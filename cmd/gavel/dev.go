@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -247,7 +248,7 @@ const demoRequest = `{"placement":"BROWSE","slots":[{"id":"s1","position":3},{"i
 
 // firstPage asks until a page is filled: the index follows within a second, and the first request asks for the leases.
 func firstPage(ctx context.Context, a access) error {
-	c := client{base: a.AdsURL, key: a.FeedKey}
+	c := client{base: a.AdsURL, key: a.FeedKey, http: http.Client{Timeout: callTimeout}}
 	return untilReady(ctx, func(ctx context.Context) error {
 		var answer struct {
 			Ads []json.RawMessage `json:"ads"`

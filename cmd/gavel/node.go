@@ -106,7 +106,7 @@ func startNode(ctx context.Context, c config, tel *telemetry.Telemetry, recorder
 		return nil, err
 	}
 	n.startJobs(jobs, bills)
-	if err := n.listen(recorder); err != nil {
+	if err := n.listen(ctx, recorder); err != nil {
 		return nil, err
 	}
 	return n, nil
@@ -245,7 +245,7 @@ func (n *node) everyMinute(ctx context.Context) {
 }
 
 // listen opens both listeners and serves.
-func (n *node) listen(recorder *telemetry.Recorder) error {
+func (n *node) listen(ctx context.Context, recorder *telemetry.Recorder) error {
 	users := index.NewUsers(n.redis, n.clock.Now)
 	keys, err := event.ParseKeys(string(n.config.TokenKeys))
 	if err != nil {
@@ -270,11 +270,11 @@ func (n *node) listen(recorder *telemetry.Recorder) error {
 		},
 		Events: &handlers.EventServer{Ingest: n.ingest, Destination: n.destination, Timeout: eventTimeout, Observe: n.metrics.event},
 	})
-	ads, err := net.Listen("tcp", n.config.AdsAddr)
+	ads, err := new(net.ListenConfig).Listen(ctx, "tcp", n.config.AdsAddr)
 	if err != nil {
 		return fmt.Errorf("GAVEL_ADS_ADDR: %w", err)
 	}
-	admin, err := net.Listen("tcp", n.config.AdminAddr)
+	admin, err := new(net.ListenConfig).Listen(ctx, "tcp", n.config.AdminAddr)
 	if err != nil {
 		return errors.Join(fmt.Errorf("GAVEL_ADMIN_ADDR: %w", err), ads.Close())
 	}

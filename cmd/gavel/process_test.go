@@ -2,17 +2,13 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,15 +20,10 @@ import (
 // TestMain lets the test binary be gavel itself, so that tests can run and kill a real process.
 func TestMain(m *testing.M) {
 	if os.Getenv("GAVEL_TEST_AS_PROGRAM") == "1" {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		if err := run(ctx, os.Args[1:], world{getenv: os.Getenv, environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr}); err != nil {
-			fmt.Fprintln(os.Stderr, "gavel:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+		main()
+		return
 	}
-	os.Exit(m.Run())
+	m.Run() // since Go 1.15 the status reaches os.Exit without our help
 }
 
 // program is a running gavel.
@@ -75,9 +66,9 @@ func startDev(t *testing.T, args ...string) *program {
 // keptDir is a directory for --data. Unlike t.TempDir it may be entered by the user that Postgres runs as under root.
 func keptDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gavel-test-")
+	dir, err := os.MkdirTemp("", "gavel-test-") //nolint:usetesting // see above
 	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o711)) //nolint:gosec // see above
+	require.NoError(t, os.Chmod(dir, 0o711))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	return dir
 }
@@ -86,7 +77,7 @@ func keptDir(t *testing.T) string {
 func (p *program) kill() {
 	if p.cmd.ProcessState == nil && p.exited != nil {
 		_ = p.cmd.Process.Kill()
-		<-p.exited
+		_ = <-p.exited // killed, as asked
 		p.exited = nil
 	}
 }

@@ -53,8 +53,15 @@ func TestCeilScore(t *testing.T) {
 		score float64
 		want  money.Nanos
 	}{
-		{0, 0}, {-5, 0}, {math.NaN(), 0}, {math.Inf(1), math.MaxInt64}, {math.Inf(-1), 0},
-		{1, 1}, {1.0000001, 2}, {0.2, 1}, {9.3e18, math.MaxInt64},
+		{0, 0},
+		{-5, 0},
+		{math.NaN(), 0},
+		{math.Inf(1), math.MaxInt64},
+		{math.Inf(-1), 0},
+		{1, 1},
+		{1.0000001, 2},
+		{0.2, 1},
+		{9.3e18, math.MaxInt64},
 	} {
 		require.Equal(t, c.want, money.CeilScore(c.score), "score %v", c.score)
 	}
