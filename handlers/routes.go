@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	recovery "github.com/gofiber/fiber/v2/middleware/recover"
 
 	"gavel/campaign"
 	"gavel/internal/fault"
@@ -35,7 +36,7 @@ func New(d Deps) *fiber.App {
 		BodyLimit: maxBodyBytes, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, ReadBufferSize: maxURLBytes,
 		ErrorHandler: ErrorHandler,
 	})
-	app.Use(d.Telemetry)
+	app.Use(d.Telemetry, recovery.New()) // a panic is one request's, not the process's: it ends as a 500, logged
 
 	feed := Authenticate(d.Keys, campaign.RoleFeed, campaign.RoleOperator)
 	app.Post("/v1/ads", feed, d.Ads.Serve)

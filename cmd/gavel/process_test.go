@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -77,7 +78,9 @@ func keptDir(t *testing.T) string {
 func (p *program) kill() {
 	if p.cmd.ProcessState == nil && p.exited != nil {
 		_ = p.cmd.Process.Kill()
-		_ = <-p.exited // killed, as asked
+		if err := <-p.exited; err != nil {
+			fmt.Fprintln(p.out, err) // "signal: killed", as asked
+		}
 		p.exited = nil
 	}
 }

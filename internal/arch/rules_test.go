@@ -35,6 +35,7 @@ var directions = []row{
 	{"handlers", with("auction", "campaign", "event", "report", "internal/telemetry"), "decode, call one method, encode"},
 	{"auction", with("targeting", "budget", "ranking", "campaign"), "the order of an ad request's steps lives here"},
 	{"targeting", with("campaign"), "reads what advertisers wrote; never the other way round"},
+	{"targeting/indexer", with("targeting", "campaign"), "the half of targeting that lives in wall-clock time; only cmd starts it"},
 	{"budget", with("campaign"), "needs the ids of budgets and accounts"},
 	{"budget/keeper", with("budget"), "the half of budget that lives in wall-clock time; only cmd starts it"},
 	{"ranking", with("campaign"), "scores ads"},
