@@ -47,6 +47,7 @@ func TestKeywords(t *testing.T) {
 		"hyphens part words":                    {on("PHRASE t shirt"), "a T-Shirt", nil, true},
 		"full width and ligatures":              {on("EXACT fish"), "ﬁｓｈ", nil, true},
 		"sharp s":                               {on("EXACT STRASSE"), "straße", nil, true},
+		"Cherokee small letters":                {on("EXACT \uab70"), "\u13a0", nil, true},
 		"soft hyphens are invisible":            {on("EXACT shoelace"), "shoe\u00adlace", nil, true},
 		"one positive is enough":                {on("EXACT a", "EXACT b"), "b", nil, true},
 		"nothing to match":                      {on("BROAD red"), "", nil, false},

@@ -31,7 +31,8 @@ func NormalizeText(s string) string {
 func appendWords(dst []byte, s string) []byte {
 	if !isASCII(s) {
 		// What is dropped goes first, for its neighbours may compose; folding can undo a composition, hence composing twice.
-		s = norm.NFKC.String(cases.Fold().String(strings.Map(drop, norm.NFKC.String(s))))
+		// Fold turns Cherokee small letters into capitals and capitals into small ones, hence lower case after it.
+		s = norm.NFKC.String(strings.ToLower(cases.Fold().String(strings.Map(drop, norm.NFKC.String(s)))))
 	}
 	start, inWord := len(dst), false
 	for _, r := range s {

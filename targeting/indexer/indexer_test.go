@@ -156,18 +156,23 @@ func TestDamageIsRepaired(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(t *testing.T, n *node, generation string){
 		"a segment is lost": func(t *testing.T, n *node, generation string) {
+			t.Helper()
 			require.NoError(t, n.client.Del(t.Context(), "{gavel:index}:"+generation+":seg:5").Err())
 		},
 		"a rebuild is asked for": func(t *testing.T, n *node, _ string) {
+			t.Helper()
 			require.NoError(t, n.store.RequestRebuild(t.Context(), "for the test"))
 		},
 		"the schema is another": func(t *testing.T, n *node, _ string) {
+			t.Helper()
 			require.NoError(t, n.client.HSet(t.Context(), "{gavel:index}:meta", "schema", "0").Err())
 		},
 		"changes are lost": func(t *testing.T, n *node, _ string) {
+			t.Helper()
 			require.NoError(t, n.client.HIncrBy(t.Context(), "{gavel:index}:meta", "seq", -1).Err())
 		},
 		"a record is damaged, which a booting node finds": func(t *testing.T, n *node, generation string) {
+			t.Helper()
 			require.NoError(t, n.client.HSet(t.Context(), "{gavel:index}:"+generation+":seg:5", "5", "{}").Err())
 			replica := &targeting.Replica{}
 			f := redis.NewFollower(redis.FollowerConfig{

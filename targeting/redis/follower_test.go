@@ -93,13 +93,19 @@ func TestATrimmedLogIsNoticed(t *testing.T) {
 	t.Parallel()
 	for name, trim := range map[string]func(t *testing.T, e *env, key string){
 		"in the middle": func(t *testing.T, e *env, key string) {
+			t.Helper()
 			require.NoError(t, e.client.XTrimMinID(t.Context(), key, "3-0").Err())
 		},
 		"all of it": func(t *testing.T, e *env, key string) {
+			t.Helper()
 			require.NoError(t, e.client.XTrimMaxLen(t.Context(), key, 0).Err())
 		},
-		"gone": func(t *testing.T, e *env, key string) { require.NoError(t, e.client.Del(t.Context(), key).Err()) },
+		"gone": func(t *testing.T, e *env, key string) {
+			t.Helper()
+			require.NoError(t, e.client.Del(t.Context(), key).Err())
+		},
 		"not ids": func(t *testing.T, e *env, key string) {
+			t.Helper()
 			require.NoError(t, e.client.Del(t.Context(), key).Err())
 			for i := range 4 {
 				require.NoError(t, e.client.Do(t.Context(), "XADD", key, fmt.Sprintf("%d-0", i+1), "ads", "x").Err())

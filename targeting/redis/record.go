@@ -36,7 +36,7 @@ func Decode(id campaign.AdID, record string) (campaign.ServingAd, error) {
 	}
 	var ad campaign.ServingAd
 	if err := json.Unmarshal([]byte(record[checksumDigits:]), &ad); err != nil {
-		return campaign.ServingAd{}, fmt.Errorf("decode ad %d: %v: %w", id, err, ErrDamaged)
+		return campaign.ServingAd{}, fmt.Errorf("decode ad %d: %w: %w", id, ErrDamaged, err)
 	}
 	if ad.AdID != id {
 		return campaign.ServingAd{}, fmt.Errorf("decode ad %d: the record is of ad %d: %w", id, ad.AdID, ErrDamaged)

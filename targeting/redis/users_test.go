@@ -214,7 +214,7 @@ func TestLoadUserKeepsItsDeadline(t *testing.T) {
 		t.Parallel()
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		defer listener.Close()
+		t.Cleanup(func() { require.NoError(t, listener.Close()) })
 		late(t, open(t, "redis://"+listener.Addr().String()))
 	})
 }
