@@ -4,7 +4,6 @@ package devstack
 
 import (
 	"errors"
-	"os"
 	"syscall"
 )
 
@@ -23,5 +22,6 @@ func (account) mayReach(string) error                        { return nil }
 func ownedByUs(string) bool                                  { return false }
 func ownGroup() *syscall.SysProcAttr                         { return nil }
 func childAttr(account, syscall.Signal) *syscall.SysProcAttr { return nil }
-func killGroup(p *os.Process) error                          { return p.Kill() }
+func signalGroup(int, syscall.Signal) error                  { return errors.ErrUnsupported }
+func groupLives(int) bool                                    { return false }
 func roomInMemory(string) uint64                             { return 0 }

@@ -73,11 +73,11 @@ func (a account) mayReach(path string) error {
 	if !a.drop {
 		return nil
 	}
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return fmt.Errorf("resolve %s: %w", path, err)
 	}
-	for dir := real; ; dir = filepath.Dir(dir) {
+	for dir := target; ; dir = filepath.Dir(dir) {
 		var st syscall.Stat_t
 		if err := syscall.Stat(dir, &st); err != nil {
 			return fmt.Errorf("look at %s: %w", dir, err)
@@ -107,5 +107,13 @@ func ownedByUs(path string) bool {
 // ownGroup puts a child into a process group of its own.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// killGroup kills a child that leads a process group, with the group.
-func killGroup(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGKILL) }
+// signalGroup signals a process group. One that has ended is no error.
+func signalGroup(leader int, sig syscall.Signal) error {
+	if err := syscall.Kill(-leader, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("signal process group %d: %w", leader, err)
+	}
+	return nil
+}
+
+// groupLives reports whether a process group has members.
+func groupLives(leader int) bool { return !errors.Is(syscall.Kill(-leader, 0), syscall.ESRCH) }

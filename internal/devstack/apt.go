@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -19,6 +20,11 @@ import (
 // folder of ours, and the packages are unpacked, not configured.
 type apt struct {
 	get, deb string // apt-get, dpkg-deb
+	work     string // folder for lists, archives and trees
+	progress func(stage string, done, total int64)
+
+	updated   bool  // the lists are there
+	updateErr error // how getting them went; one source out of reach of several is an error that need not matter
 }
 
 func findApt() (*apt, error) {
@@ -79,46 +85,57 @@ const (
 	stageUnpack   = "unpack"
 )
 
-// fetch unpacks a service's packages into tree. Everything else it needs is below work.
-func (a *apt) fetch(ctx context.Context, name Service, work, tree string, progress func(string, int64, int64)) error {
-	if progress == nil {
-		progress = func(string, int64, int64) {}
+// fetch unpacks a service's packages into a folder below work, which it returns.
+func (a *apt) fetch(ctx context.Context, name Service) (string, error) {
+	if err := a.update(ctx); err != nil {
+		return "", err
 	}
-	for _, dir := range []string{"state", "lists/partial", "cache", "archives/partial", "log", "tree"} {
-		if err := os.MkdirAll(filepath.Join(work, dir), 0o700); err != nil {
+	wanted, err := a.resolve(ctx, name)
+	if err != nil {
+		return "", errors.Join(err, a.updateErr)
+	}
+	debs, tree := filepath.Join(a.work, string(name)+"-debs"), filepath.Join(a.work, string(name)+"-tree")
+	if err := errors.Join(os.Mkdir(debs, 0o700), os.Mkdir(tree, 0o700)); err != nil {
+		return "", fmt.Errorf("make folder for packages: %w", err)
+	}
+	err = a.watch(ctx, debs, stagePackages, sum(wanted), append([]string{"-q", "download"}, specs(wanted)...)...)
+	if err != nil {
+		return "", errors.Join(err, a.updateErr)
+	}
+	if err := a.unpack(ctx, debs, tree); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(tree, 0o755); err != nil { //nolint:gosec // programs, no secrets; the account must read it
+		return "", fmt.Errorf("open fetched packages: %w", err)
+	}
+	return tree, nil
+}
+
+// update gets the lists of packages, once.
+func (a *apt) update(ctx context.Context) error {
+	if a.updated {
+		return nil
+	}
+	for _, dir := range []string{"state", "lists/partial", "cache", "archives/partial", "log"} {
+		if err := os.MkdirAll(filepath.Join(a.work, dir), 0o700); err != nil {
 			return fmt.Errorf("make folder for apt: %w", err)
 		}
 	}
-	config := filepath.Join(work, "apt.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, aptConfig, work), 0o600); err != nil {
+	if err := os.WriteFile(a.config(), fmt.Appendf(nil, aptConfig, a.work), 0o600); err != nil {
 		return fmt.Errorf("configure apt: %w", err)
 	}
-	lists := filepath.Join(work, "lists")
-	// One of several sources being out of reach makes this fail, though the packages may be had from another.
-	updateErr := watched(lists, stageLists, 0, progress, func() error {
-		_, err := a.run(ctx, work, "-q", "update")
-		return err
-	})
-	wanted, err := a.resolve(ctx, work, name)
-	if err != nil {
-		return errors.Join(err, updateErr)
-	}
-	archives := filepath.Join(work, "archives")
-	err = watched(archives, stagePackages, sum(wanted), progress, func() error {
-		_, err := a.run(ctx, archives, append([]string{"-q", "download"}, specs(wanted)...)...)
-		return err
-	})
-	if err != nil {
-		return errors.Join(err, updateErr)
-	}
-	return a.unpack(ctx, archives, tree, progress)
+	a.updateErr = a.watch(ctx, filepath.Join(a.work, "lists"), stageLists, 0, "-q", "update")
+	a.updated = true
+	return nil
 }
 
+func (a *apt) config() string { return filepath.Join(a.work, "apt.conf") }
+
 // resolve lists the packages that the service needs and the system lacks.
-func (a *apt) resolve(ctx context.Context, work string, name Service) ([]archive, error) {
+func (a *apt) resolve(ctx context.Context, name Service) ([]archive, error) {
 	var errs []error
 	for _, pkg := range packageNames[name] {
-		out, err := a.run(ctx, work, "-qq", "--print-uris", "--no-install-recommends", "-y", "install", pkg)
+		out, err := a.run(ctx, a.work, "-qq", "--print-uris", "--no-install-recommends", "-y", "install", pkg)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -136,33 +153,29 @@ func (a *apt) resolve(ctx context.Context, work string, name Service) ([]archive
 }
 
 // unpack unpacks every archive into tree.
-func (a *apt) unpack(ctx context.Context, archives, tree string, progress func(string, int64, int64)) error {
+func (a *apt) unpack(ctx context.Context, archives, tree string) error {
 	debs, err := filepath.Glob(filepath.Join(archives, "*.deb"))
 	if err != nil || len(debs) == 0 {
 		return fmt.Errorf("no archives in %s: %w", archives, errors.Join(fs.ErrNotExist, err))
 	}
 	for i, deb := range debs {
-		progress(stageUnpack, int64(i), int64(len(debs)))
+		a.progress(stageUnpack, int64(i), int64(len(debs)))
 		cmd := exec.CommandContext(ctx, a.deb, "-x", deb, tree) //nolint:gosec // found on the PATH
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("unpack %s: %w: %s", filepath.Base(deb), err, lastLines(out))
 		}
 	}
-	progress(stageUnpack, int64(len(debs)), int64(len(debs)))
+	a.progress(stageUnpack, int64(len(debs)), int64(len(debs)))
 	return nil
 }
 
-// run runs apt-get with the configuration in dir, or in the folder above it.
+// run runs apt-get in dir and returns what it prints.
 func (a *apt) run(ctx context.Context, dir string, args ...string) (string, error) {
-	config := filepath.Join(dir, "apt.conf")
-	if _, err := os.Stat(config); err != nil {
-		config = filepath.Join(filepath.Dir(dir), "apt.conf")
-	}
-	cmd := exec.CommandContext(ctx, a.get, append([]string{"-c", config}, args...)...) //nolint:gosec // found on the PATH
+	cmd := exec.CommandContext(ctx, a.get, append([]string{"-c", a.config()}, args...)...) //nolint:gosec // found on the PATH
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	cmd.SysProcAttr = ownGroup()
-	cmd.Cancel = func() error { return killGroup(cmd.Process) } // apt's own downloaders too
+	cmd.Cancel = func() error { return signalGroup(cmd.Process.Pid, syscall.SIGKILL) } // apt's own downloaders too
 	cmd.WaitDelay = 5 * time.Second
 	var stdout, all bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &all
@@ -235,21 +248,24 @@ func specs(list []archive) []string {
 	return names
 }
 
-// watched runs do and tells progress how many bytes are in dir meanwhile.
-func watched(dir, stage string, total int64, progress func(string, int64, int64), do func() error) error {
+// watch runs apt-get in dir and tells progress how many bytes are there meanwhile.
+func (a *apt) watch(ctx context.Context, dir, stage string, total int64, args ...string) error {
 	const pause = 200 * time.Millisecond
 	done := make(chan error, 1)
-	go func() { done <- do() }()
+	go func() {
+		_, err := a.run(ctx, dir, args...)
+		done <- err
+	}()
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
-	progress(stage, 0, total)
+	a.progress(stage, 0, total)
 	for {
 		select {
 		case err := <-done:
-			progress(stage, sizeOf(dir), total)
+			a.progress(stage, sizeOf(dir), total)
 			return err
 		case <-tick.C:
-			progress(stage, sizeOf(dir), total)
+			a.progress(stage, sizeOf(dir), total)
 		}
 	}
 }

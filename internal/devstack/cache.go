@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,26 +18,47 @@ import (
 // fetchTimeout bounds one fetch, the wait for another process' fetch included.
 const fetchTimeout = 15 * time.Minute
 
+const unfinishedPrefix = "unfinished-"
+
 // cache holds one folder per service and system, such as "postgres-debian-12-amd64". A folder gets its name only when it is
-// whole, so one that can be seen can be used.
+// whole, so one that can be seen can be used. From the first fetch until close it is locked against other processes.
 type cache struct {
-	dir  string
-	acct account
+	dir      string
+	acct     account
+	log      *slog.Logger
+	progress func(stage string, done, total int64)
+
+	lock *flock.Flock
+	work string // folder of this fetch; "" before the first
+	apt  *apt
 }
 
-// fetch returns a server from the cache, which it fills first if need be. One process at a time fills it.
-func fetch(ctx context.Context, o Options, name Service, acct account) (*program, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	apt, err := findApt()
-	if err != nil {
-		return nil, err
-	}
+// openCache takes the directory given, or the user's. Nothing is locked yet.
+func openCache(o Options, acct account) (*cache, error) {
 	dir, err := cacheDir(o.CacheDir, acct)
 	if err != nil {
 		return nil, err
 	}
-	return cache{dir: dir, acct: acct}.get(ctx, o, name, apt)
+	c := &cache{
+		dir: dir, acct: acct, log: o.Log, progress: o.Progress,
+		lock: flock.New(filepath.Join(dir, "fetch.lock"), flock.SetPermissions(0o600)),
+	}
+	if c.progress == nil {
+		c.progress = func(string, int64, int64) {}
+	}
+	return c, nil
+}
+
+// close removes what the fetch left and lets other processes fetch.
+func (c *cache) close() {
+	if c.work != "" {
+		if err := os.RemoveAll(c.work); err != nil {
+			c.log.Warn("remove files of a fetch", "error", err)
+		}
+	}
+	if err := c.lock.Unlock(); err != nil {
+		c.log.Warn("unlock cache", "error", err)
+	}
 }
 
 // cacheDir makes the directory of the cache: the one given, or the user's. Root's own is often closed to the account that is
@@ -84,39 +106,29 @@ func existing(path string) string {
 	return path
 }
 
-func (c cache) entry(name Service) string {
+func (c *cache) entry(name Service) string {
 	s := thisSystem()
 	return filepath.Join(c.dir, strings.Join([]string{string(name), s.id, s.version, runtime.GOARCH}, "-"))
 }
 
 // get returns the server in the cache, filled by apt if it is not there or does not run.
-func (c cache) get(ctx context.Context, o Options, name Service, apt *apt) (*program, error) {
+func (c *cache) get(ctx context.Context, name Service) (*program, error) {
 	entry := c.entry(name)
 	if p, err := c.program(ctx, name, entry); err == nil {
 		return p, nil
 	}
-	lock := flock.New(filepath.Join(c.dir, "fetch.lock"), flock.SetPermissions(0o600))
-	if _, err := lock.TryLockContext(ctx, 50*time.Millisecond); err != nil {
-		return nil, fmt.Errorf("wait for another fetch: %w", err)
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	if err := c.prepare(ctx); err != nil {
+		return nil, err
 	}
-	defer func() { _ = lock.Unlock() }()
 	if p, err := c.program(ctx, name, entry); err == nil { // another process was faster
 		return p, nil
 	}
-	o.Log.Info("fetch packages", "service", string(name), "into", entry)
-
-	c.sweep()
-	work, err := os.MkdirTemp(c.dir, "unfinished-")
+	c.log.Info("fetch packages", "service", string(name), "into", entry)
+	tree, err := c.apt.fetch(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("make folder for fetch: %w", err)
-	}
-	defer os.RemoveAll(work)
-	tree := filepath.Join(work, "tree")
-	if err := apt.fetch(ctx, name, work, tree, o.Progress); err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", name, err)
-	}
-	if err := os.Chmod(tree, 0o755); err != nil { //nolint:gosec // programs, no secrets; the account must read it
-		return nil, fmt.Errorf("open fetched packages: %w", err)
 	}
 	if err := os.RemoveAll(entry); err != nil { // one that does not run any more
 		return nil, fmt.Errorf("remove old packages: %w", err)
@@ -131,16 +143,35 @@ func (c cache) get(ctx context.Context, o Options, name Service, apt *apt) (*pro
 	return p, nil
 }
 
-// sweep removes what killed fetches left. The caller holds the lock.
-func (c cache) sweep() {
-	left, _ := filepath.Glob(filepath.Join(c.dir, "unfinished-*"))
-	for _, dir := range left {
-		_ = os.RemoveAll(dir) // next time, then
+// prepare locks the cache and makes a folder to fetch into, once.
+func (c *cache) prepare(ctx context.Context) error {
+	if c.apt != nil {
+		return nil
 	}
+	found, err := findApt()
+	if err != nil {
+		return err
+	}
+	if _, err := c.lock.TryLockContext(ctx, 50*time.Millisecond); err != nil {
+		return fmt.Errorf("wait for another fetch: %w", err)
+	}
+	// What killed fetches left; nobody else fetches now.
+	left, _ := filepath.Glob(filepath.Join(c.dir, unfinishedPrefix+"*"))
+	for _, dir := range left {
+		if err := os.RemoveAll(dir); err != nil {
+			c.log.Warn("remove files of a killed fetch", "error", err)
+		}
+	}
+	if c.work, err = os.MkdirTemp(c.dir, unfinishedPrefix); err != nil {
+		return fmt.Errorf("make folder for fetch: %w", err)
+	}
+	found.work, found.progress = c.work, c.progress
+	c.apt = found
+	return nil
 }
 
 // program finds the server below entry and asks it for its version, which shows that it runs on this system.
-func (c cache) program(ctx context.Context, name Service, entry string) (*program, error) {
+func (c *cache) program(ctx context.Context, name Service, entry string) (*program, error) {
 	patterns := map[Service][]string{
 		Postgres: {entry + "/usr/lib/postgresql/*/bin/postgres"},
 		Redis:    {entry + "/usr/bin/redis-server", entry + "/usr/bin/valkey-server"},

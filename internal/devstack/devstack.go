@@ -60,7 +60,7 @@ type Options struct {
 
 	// CacheDir holds fetched packages. Empty: the user's cache directory.
 	CacheDir string
-	// NoFetch forbids the network.
+	// NoFetch forbids the network. What is in the cache may still be used.
 	NoFetch bool
 	// AllowMiniredis permits an in-process stand-in when no Redis is to be had. It knows fewer commands; a demo only.
 	AllowMiniredis bool
@@ -89,7 +89,7 @@ type Info struct {
 
 // Stack is a running pair of services. Its methods may be called from any goroutine.
 type Stack struct {
-	// DatabaseURL is "postgres://…?sslmode=disable", of a superuser and an empty database on the first start. "" if not wanted.
+	// DatabaseURL is "postgres://…?sslmode=disable&connect_timeout=10", of a superuser and an empty database on the first start. "" if not wanted.
 	DatabaseURL string
 	// RedisURL is "redis://…/0". The server has databases 0 to [RedisDatabases]-1. "" if not wanted.
 	RedisURL string
@@ -247,8 +247,8 @@ func (s *Stack) started(name Service) (server, error) {
 	return srv, nil
 }
 
-// Stop ends what Start started, removes a temporary directory, and waits for both. When ctx ends first, the servers are
-// killed. A second call does nothing and returns what the first returned.
+// Stop ends what Start started, removes a temporary directory, and waits for both. When ctx ends first, the servers are made
+// to abort, which takes them milliseconds, and at most seconds before they are killed. A second call does nothing and returns what the first returned.
 func (s *Stack) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -33,8 +35,8 @@ type program struct {
 func usualPlaces(ctx context.Context) Search {
 	var s Search
 	if path, err := exec.LookPath("postgres"); err == nil {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			s.PostgresDirs = append(s.PostgresDirs, filepath.Dir(real))
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			s.PostgresDirs = append(s.PostgresDirs, filepath.Dir(target))
 		}
 	}
 	if dir, ok := pgConfigBin(ctx); ok {
@@ -131,13 +133,7 @@ func expand(patterns []string) []string {
 		if err != nil {
 			continue // a malformed pattern matches nothing
 		}
-		slices.SortFunc(found, func(a, b string) int {
-			// Longer first puts 17 before 9; otherwise by text, the last first.
-			if len(a) != len(b) {
-				return len(b) - len(a)
-			}
-			return strings.Compare(b, a)
-		})
+		slices.SortFunc(found, func(a, b string) int { return slices.Compare(numbersIn(b), numbersIn(a)) })
 		for _, path := range found {
 			if !slices.Contains(paths, path) {
 				paths = append(paths, path)
@@ -147,60 +143,20 @@ func expand(patterns []string) []string {
 	return paths
 }
 
+var digits = regexp.MustCompile(`[0-9]+`)
+
+// numbersIn are the numbers in a path, in order.
+func numbersIn(path string) []int {
+	var numbers []int
+	for _, d := range digits.FindAllString(path, -1) {
+		if n, err := strconv.Atoi(d); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers
+}
+
 func isProgram(path string) bool {
 	at, err := os.Stat(path)
 	return err == nil && at.Mode().IsRegular() && at.Mode().Perm()&0o111 != 0
-}
-
-// locate finds or fetches each wanted program.
-func locate(ctx context.Context, o Options, h *home) ([]program, error) {
-	var wanted []Service
-	if o.Postgres {
-		wanted = append(wanted, Postgres)
-	}
-	if o.Redis {
-		wanted = append(wanted, Redis)
-	}
-	search := o.Search
-	if search == nil {
-		usual := usualPlaces(ctx)
-		search = &usual
-	}
-	major, err := keptMajor(h)
-	if err != nil {
-		return nil, err
-	}
-	var (
-		found   []program
-		missing []Service
-		why     []error
-	)
-	for _, name := range wanted {
-		want := 0
-		if name == Postgres {
-			want = major
-		}
-		p, passedOver := search.installed(ctx, name, want, h.acct)
-		if p == nil && !o.NoFetch {
-			if p, err = fetch(ctx, o, name, h.acct); err != nil {
-				passedOver = errors.Join(passedOver, err)
-			} else if want != 0 && p.version.major != want {
-				p, passedOver = nil, errors.Join(passedOver, fmt.Errorf("%w: it needs %d, and what can be fetched is %s", ErrVersionMismatch, want, p.version))
-			}
-		}
-		if p == nil && name == Redis && o.AllowMiniredis {
-			o.Log.Warn("no Redis is to be had: a stand-in in this process takes its place", "why", fmt.Sprint(passedOver))
-			p = &program{service: Redis, origin: OriginInProcess, product: "miniredis", version: version{7, 0}}
-		}
-		if p == nil {
-			missing = append(missing, name)
-			why = append(why, passedOver)
-			continue
-		}
-		found = append(found, *p)
-	}
-	if len(missing) > 0 {
-		return nil, missingError(missing, errors.Join(why...))
-	}
-	return found, nil
 }

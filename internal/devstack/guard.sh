@@ -20,13 +20,14 @@ done
 for e in $list; do
 	kill -s "${e#*:}" "${e%%:*}" && kill -s CONT "${e%%:*}"
 done
+# Each leads a process group, which holds what it runs. That ends by itself, or is killed.
 n=0
 while [ $n -lt 100 ]; do
 	alive=
-	for e in $list; do kill -s 0 "${e%%:*}" && alive=1; done
+	for e in $list; do kill -s 0 -- "-${e%%:*}" && alive=1; done
 	[ -z "$alive" ] && break
 	sleep 0.05
 	n=$((n + 1))
 done
-for e in $list; do kill -s KILL "${e%%:*}"; done
+for e in $list; do kill -s KILL -- "-${e%%:*}"; done
 [ -z "$1" ] || rm -rf -- "$1" || { sleep 1 && rm -rf -- "$1"; }

@@ -46,7 +46,7 @@ func beHelper(options string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s, err := Start(ctx, Options{Postgres: true, Redis: true, Dir: o.Dir, NoFetch: true, Log: log})
+	s, err := Start(ctx, Options{Postgres: true, Redis: true, Dir: o.Dir, Log: log})
 	if err != nil {
 		return err
 	}

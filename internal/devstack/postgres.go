@@ -117,7 +117,7 @@ func (s *postgresServer) prepare(ctx context.Context) error {
 // initdb fills dir. The password goes through a file that only the account can read.
 func (s *postgresServer) initdb(ctx context.Context, dir string) error {
 	secret := s.home.file("initdb.password")
-	defer os.Remove(secret)
+	defer func() { _ = os.Remove(secret) }()
 	err := os.WriteFile(secret, []byte(s.password+"\n"), 0o600)
 	if err == nil {
 		err = s.acct.give(secret)
@@ -140,10 +140,11 @@ func (s *postgresServer) initdb(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+	p.wanted.Store(true)
 	select {
 	case <-p.done:
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("wait for initdb: %w", context.Cause(ctx)), p.stop(ctx))
+		return errors.Join(fmt.Errorf("wait for initdb: %w", context.Cause(ctx)), p.kill())
 	}
 	if p.err != nil {
 		return fmt.Errorf("make Postgres data directory: %w%s", p.err, p.lastWords())
@@ -226,11 +227,12 @@ func (s *postgresServer) outlast(ctx context.Context, start func() (*proc, error
 
 // answer succeeds when a query does, in a database of ours. The exchange of passwords proves that it is our server.
 func (s *postgresServer) answer(ctx context.Context, port int) error {
-	db, err := sql.Open("postgres", s.address(port, "postgres"))
+	connector, err := pq.NewConnector(s.address(port, "postgres", 2*time.Second))
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
-	defer db.Close()
+	db := sql.OpenDB(connector)
+	defer func() { _ = db.Close() }()
 	var have bool
 	err = db.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, postgresDB).Scan(&have)
 	if err != nil {
@@ -245,15 +247,17 @@ func (s *postgresServer) answer(ctx context.Context, port int) error {
 	return nil
 }
 
-func (s *postgresServer) address(port int, database string) string {
+// address is the URL of a database. The driver bounds the exchange that opens a connection by the timeout alone, not by a
+// context.
+func (s *postgresServer) address(port int, database string, timeout time.Duration) string {
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword(postgresUser, s.password),
-		Host: "127.0.0.1:" + strconv.Itoa(port), Path: database, RawQuery: "sslmode=disable",
+		Host: "127.0.0.1:" + strconv.Itoa(port), Path: database, RawQuery: "sslmode=disable&connect_timeout=" + strconv.Itoa(int(timeout.Seconds())),
 	}
 	return u.String()
 }
 
-func (s *postgresServer) url() string     { return s.address(s.port, postgresDB) }
+func (s *postgresServer) url() string     { return s.address(s.port, postgresDB, 10*time.Second) }
 func (s *postgresServer) logFile() string { return s.home.file("postgres.log") }
 
 func (s *postgresServer) info() Info {

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -46,7 +48,7 @@ func (l launcher) spawn(ctx context.Context, c command) (*proc, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log of %s: %w", p.name(), err)
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	//nolint:gosec // the program was searched for on this system
 	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), c.path, c.args...)
 	p.cmd.Dir = c.dir
@@ -103,12 +105,21 @@ type patience struct {
 	d   time.Duration
 }
 
-// stop sends one signal after the other until the child has ended, and at last kills it; at once when ctx ends.
+// stop sends one signal after the other until the child has ended, and at last kills it. When ctx ends it goes on to the last
+// of the signals at once, which still gets its time: to be killed outright leaves shared memory behind.
 func (p *proc) stop(ctx context.Context, steps ...patience) error {
 	p.wanted.Store(true)
-	for _, s := range steps {
+	for i, s := range steps {
+		last := i == len(steps)-1
+		if ctx.Err() != nil && !last {
+			continue
+		}
 		if err := p.signal(s.sig); err != nil {
 			return err
+		}
+		hurry := ctx.Done()
+		if last {
+			hurry = nil
 		}
 		timer := time.NewTimer(s.d)
 		select {
@@ -117,15 +128,46 @@ func (p *proc) stop(ctx context.Context, steps ...patience) error {
 			return nil
 		case <-timer.C:
 			p.log.Warn("a server takes long to stop", "name", p.name(), "pid", p.pid(), "signal", s.sig.String(), "waited", s.d)
-		case <-ctx.Done():
+		case <-hurry:
 			timer.Stop()
 		}
 	}
+	return p.kill()
+}
+
+// kill kills the child and returns when it is gone, and with it what it ran in its process group: initdb runs others, which
+// end by themselves when they lose it, and are killed if they do not.
+func (p *proc) kill() error {
+	const each = 2 * time.Second
+	p.wanted.Store(true)
 	if err := p.signal(syscall.SIGKILL); err != nil {
 		return err
 	}
 	<-p.done
+	if p.groupEnds(each) {
+		return nil
+	}
+	if err := signalGroup(p.pid(), syscall.SIGKILL); err != nil {
+		return fmt.Errorf("kill %s: %w", p.name(), err)
+	}
+	if !p.groupEnds(each) {
+		return fmt.Errorf("kill %s: its process group %d does not end", p.name(), p.pid())
+	}
 	return nil
+}
+
+func (p *proc) groupEnds(within time.Duration) bool {
+	tick, timeout := time.NewTicker(5*time.Millisecond), time.NewTimer(within)
+	defer tick.Stop()
+	defer timeout.Stop()
+	for groupLives(p.pid()) {
+		select {
+		case <-tick.C:
+		case <-timeout.C:
+			return false
+		}
+	}
+	return true
 }
 
 func (p *proc) signal(sig syscall.Signal) error {
@@ -141,9 +183,7 @@ func (p *proc) await(ctx context.Context, ready func(context.Context) error) err
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for {
-		try, cancel := context.WithTimeout(ctx, patience)
-		err := ready(try)
-		cancel()
+		err := p.attempt(ctx, patience, ready)
 		if err == nil {
 			return nil
 		}
@@ -155,6 +195,25 @@ func (p *proc) await(ctx context.Context, ready func(context.Context) error) err
 		case <-tick.C:
 		}
 	}
+}
+
+// attempt calls ready with a context that ends when the child does: somebody else may have taken its port and keep silent.
+func (p *proc) attempt(ctx context.Context, within time.Duration, ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		select {
+		case <-p.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := ready(ctx)
+	cancel()
+	<-over
+	return err
 }
 
 func orEnded(err error) error {
@@ -191,7 +250,7 @@ func tailOf(path string) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if at, err := f.Stat(); err == nil && at.Size() > maxBytes {
 		if _, err := f.Seek(-maxBytes, io.SeekEnd); err != nil {
 			return ""
@@ -205,18 +264,19 @@ func tailOf(path string) string {
 	return strings.Join(lines[max(0, len(lines)-maxLines):], "\n")
 }
 
-// freePort finds a port of 127.0.0.1 that nobody listens on now. Somebody may take it before the server does, so callers try
-// again with another.
+// freePort finds a port of 127.0.0.1 that nobody listens on now, below those that systems hand to outgoing connections: one of
+// those may become the source of any connection before the server listens or while it restarts, even of our own attempt to
+// reach it, which then speaks to itself. Somebody may still take the port, so callers try again with another.
 func freePort(ctx context.Context) (int, error) {
+	const lowest, count, tries = 20_000, 12_000, 50
 	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp4", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+	var err error
+	for range tries {
+		port := lowest + rand.IntN(count) //nolint:gosec // any will do
+		var l net.Listener
+		if l, err = config.Listen(ctx, "tcp4", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	at, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		return 0, fmt.Errorf("find a free port: not TCP: %s", l.Addr())
-	}
-	return at.Port, nil
+	return 0, fmt.Errorf("find a free port: %w", err)
 }

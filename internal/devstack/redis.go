@@ -78,7 +78,7 @@ func (s *redisServer) start(ctx context.Context, port int) (*proc, error) {
 		return nil, err
 	}
 	if err := p.await(ctx, func(ctx context.Context) error { return s.answer(ctx, port) }); err != nil {
-		return p, errors.Join(err, p.stop(ctx))
+		return p, errors.Join(err, p.kill())
 	}
 	return p, nil
 }
@@ -90,7 +90,7 @@ func (s *redisServer) answer(ctx context.Context, port int) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := c.SetDeadline(deadline); err != nil {
 			return fmt.Errorf("set deadline: %w", err)
@@ -140,7 +140,7 @@ func (s *redisServer) stop(ctx context.Context) error {
 func (s *redisServer) kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.proc.stop(context.Background())
+	return s.proc.kill()
 }
 
 func (s *redisServer) restart(ctx context.Context) error {

@@ -43,7 +43,7 @@ func TestStartAndStop(t *testing.T) {
 	require.Len(t, pids, 3, "Postgres, Redis, the guard")
 	for _, i := range s.Info() {
 		t.Logf("%s %s, %s, ready in %s", i.Product, i.Version, i.Origin, i.ReadyIn)
-		require.Equal(t, OriginInstalled, i.Origin)
+		require.Contains(t, []Origin{OriginInstalled, OriginFetched}, i.Origin)
 		require.NotEmpty(t, i.Version)
 	}
 	require.NoError(t, s.Stop(t.Context()))
@@ -80,13 +80,13 @@ func TestStrangersStayOut(t *testing.T) {
 		u.User = user
 		db, err := sql.Open("postgres", u.String())
 		require.NoError(t, err)
-		defer db.Close()
+		defer func() { _ = db.Close() }()
 		require.Error(t, db.PingContext(t.Context()), name)
 	}
 	u, err := url.Parse(s.RedisURL)
 	require.NoError(t, err)
 	c := redis.NewClient(&redis.Options{Addr: u.Host})
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	require.ErrorContains(t, c.Ping(t.Context()).Err(), "NOAUTH")
 
 	for _, i := range s.Info() {
@@ -121,7 +121,7 @@ func TestForgottenStackLivesOn(t *testing.T) {
 	needsServers(t)
 	t.Parallel()
 	home, pid, ping := func() (string, int, func() error) {
-		s, err := Start(t.Context(), Options{Redis: true, NoFetch: true})
+		s, err := Start(t.Context(), Options{Redis: true})
 		require.NoError(t, err)
 		c := client(t, s)
 		return filepath.Dir(s.LogFiles[Redis]), s.Info()[0].PID, func() error { return c.Ping(t.Context()).Err() }
@@ -151,7 +151,7 @@ func TestKeptDirectory(t *testing.T) {
 	exec1(t, s, `INSERT INTO kept VALUES (42)`)
 	require.NoError(t, client(t, s).Set(t.Context(), "k", "kept", 0).Err())
 
-	_, err := Start(t.Context(), Options{Postgres: true, Redis: true, Dir: dir, NoFetch: true})
+	_, err := Start(t.Context(), Options{Postgres: true, Redis: true, Dir: dir})
 	require.ErrorIs(t, err, ErrDirInUse)
 	require.ErrorContains(t, err, strconv.Itoa(os.Getpid()), "says who")
 	require.Equal(t, "42", query(t, s, `SELECT v FROM kept`), "the first one is not disturbed")
@@ -220,7 +220,7 @@ func TestGivenURLsStartNothing(t *testing.T) {
 
 func TestStandIn(t *testing.T) {
 	t.Parallel()
-	s := start(t, Options{Redis: true, AllowMiniredis: true, Search: &Search{}})
+	s := start(t, Options{Redis: true, AllowMiniredis: true, Search: &Search{}, NoFetch: true, CacheDir: tempDir(t)})
 	require.Equal(t, OriginInProcess, s.Info()[0].Origin)
 	c := client(t, s)
 	require.NoError(t, c.Set(t.Context(), "k", "v", 300*time.Millisecond).Err())
@@ -238,7 +238,7 @@ func TestCancelledStart(t *testing.T) {
 	for _, after := range []time.Duration{0, 30 * time.Millisecond, 150 * time.Millisecond} {
 		dir := tempDir(t)
 		ctx, cancel := context.WithTimeout(t.Context(), after)
-		_, err := Start(ctx, Options{Postgres: true, Redis: true, Dir: dir, NoFetch: true})
+		_, err := Start(ctx, Options{Postgres: true, Redis: true, Dir: dir})
 		cancel()
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Empty(t, processesIn(t, dir))
@@ -262,8 +262,29 @@ func TestKilledParent(t *testing.T) {
 			}
 		}
 		return true
-	}, 20*time.Second, 10*time.Millisecond, "processes %v %v", said.PIDs, inside)
+	}, waitLong, waitTick, "processes %v %v", said.PIDs, inside)
 	require.NoDirExists(t, said.Home, "the guard is gone, so its work is done")
+}
+
+// The same while initdb, a program with children in its group, is at work.
+func TestKilledParentDuringInitdb(t *testing.T) {
+	needsServers(t)
+	t.Parallel()
+	dir := tempDir(t)
+	require.NoError(t, os.Chmod(dir, 0o777))
+	cmd := helperCommand(t, helperOptions{})
+	cmd.Env = append(cmd.Env, "TMPDIR="+dir)
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool {
+		found, err := filepath.Glob(dir + "/*/postgres.new/PG_VERSION")
+		return err == nil && len(found) == 1
+	}, 20*time.Second, time.Millisecond)
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	require.Eventually(t, func() bool {
+		left, err := os.ReadDir(dir)
+		return err == nil && len(left) == 0 && len(processesIn(t, dir)) == 0
+	}, waitLong, waitTick)
 }
 
 // Parent and guard are killed at once: the kernel ends the servers, and the next start removes the directory.
@@ -281,7 +302,7 @@ func TestKilledParentAndGuard(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return len(processesIn(t, said.Home)) == 0 && !alive(said.PIDs[0]) && !alive(said.PIDs[1])
 	},
-		20*time.Second, 10*time.Millisecond)
+		waitLong, waitTick)
 
 	// Other tests of this package start stacks as well, so the directory may be gone already; after our start it must be.
 	start(t, Options{Redis: true})
@@ -340,7 +361,7 @@ func TestBadPrograms(t *testing.T) {
 			script(t, filepath.Join(dir, "initdb"), c.initdb)
 			script(t, filepath.Join(dir, "redis-server"), c.redis)
 			_, err := Start(t.Context(), Options{
-				Postgres: c.redis == "", Redis: c.redis != "", NoFetch: true, StartTimeout: time.Second,
+				Postgres: c.redis == "", Redis: c.redis != "", NoFetch: true, CacheDir: tempDir(t), StartTimeout: time.Second,
 				Search: &Search{PostgresDirs: []string{dir}, RedisServers: []string{dir + "/redis-*"}},
 			})
 			require.Error(t, err)
@@ -366,7 +387,11 @@ func TestRootsDirectoriesAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, "may not enter "+dir)
 }
 
-// --- helpers
+// How long tests wait for a condition, and how often they look.
+const (
+	waitLong = 20 * time.Second
+	waitTick = 10 * time.Millisecond
+)
 
 func needsServers(t *testing.T) {
 	t.Helper()
@@ -388,7 +413,6 @@ func tempDir(t *testing.T) string {
 // start starts a stack that is stopped with the test.
 func start(t *testing.T, o Options) *Stack {
 	t.Helper()
-	o.NoFetch = true
 	s, err := Start(t.Context(), o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Stop(context.Background())) })
@@ -405,7 +429,7 @@ func open(t *testing.T, s *Stack) *sql.DB {
 func query(t *testing.T, s *Stack, text string) (answer string) {
 	t.Helper()
 	db := open(t, s)
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	require.NoError(t, db.QueryRowContext(t.Context(), text).Scan(&answer))
 	return answer
 }
@@ -413,7 +437,7 @@ func query(t *testing.T, s *Stack, text string) (answer string) {
 func exec1(t *testing.T, s *Stack, text string) {
 	t.Helper()
 	db := open(t, s)
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	_, err := db.ExecContext(t.Context(), text)
 	require.NoError(t, err)
 }
@@ -424,7 +448,7 @@ func client(t *testing.T, s *Stack) *redis.Client {
 	require.NoError(t, err)
 	o.MaxRetries, o.DialerRetries = -1, 1
 	c := redis.NewClient(o)
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
@@ -465,12 +489,7 @@ func processesIn(t *testing.T, dir string) (pids []int) {
 // helper runs this test binary as a process with a stack, and returns once that is ready.
 func helper(t *testing.T, o helperOptions) (*exec.Cmd, helperSaid) {
 	t.Helper()
-	options, err := json.Marshal(o)
-	require.NoError(t, err)
-	self, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), helperVar+"="+string(options))
+	cmd := helperCommand(t, o)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
@@ -483,6 +502,17 @@ func helper(t *testing.T, o helperOptions) (*exec.Cmd, helperSaid) {
 		t.Fatalf("helper: %v\n%s", err, stderr.String())
 	}
 	return cmd, said
+}
+
+func helperCommand(t *testing.T, o helperOptions) *exec.Cmd {
+	t.Helper()
+	options, err := json.Marshal(o)
+	require.NoError(t, err)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), helperVar+"="+string(options))
+	return cmd
 }
 
 // script writes an executable shell script, or nothing for an empty body.

@@ -49,7 +49,7 @@ func parseVersion(s Service, text string) (product string, v version, err error)
 func askVersion(ctx context.Context, s Service, path string, libs []string) (string, version, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--version") //nolint:gosec // the program was searched for on this system
+	cmd := exec.CommandContext(ctx, path, "--version")
 	cmd.Dir = "/"
 	cmd.Env = environment("/", libs)
 	out, err := cmd.CombinedOutput()

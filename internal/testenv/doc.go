@@ -5,7 +5,7 @@
 //	func TestSomething(t *testing.T) {
 //		t.Parallel()
 //		db := sqlx.MustConnect("postgres", testenv.Postgres(t))
-//		t.Cleanup(func() { db.Close() })
+//		t.Cleanup(func() { _ = db.Close() })
 //		…
 //	}
 //

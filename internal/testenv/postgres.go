@@ -104,7 +104,7 @@ func migrate(ctx context.Context, address string) error {
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	_, err = migrations.Up(ctx, db)
 	return err
 }
@@ -117,7 +117,7 @@ func execute(ctx context.Context, address, text string) error {
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	if _, err := db.ExecContext(ctx, text); err != nil {
 		return fmt.Errorf("execute: %w", err)
 	}

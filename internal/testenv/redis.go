@@ -71,7 +71,7 @@ func flush(ctx context.Context, address string) error {
 		return fmt.Errorf("read URL of Redis: %w", err)
 	}
 	client := goredis.NewClient(o)
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	if err := client.FlushDB(ctx).Err(); err != nil {
 		return fmt.Errorf("empty database of Redis: %w", err)
 	}

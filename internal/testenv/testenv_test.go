@@ -76,10 +76,10 @@ func TestDatabaseIsDroppedWithItsTest(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, left.Ping())
 	})
-	defer left.Close()
+	defer func() { _ = left.Close() }()
 	db, err := sql.Open("postgres", address)
 	require.NoError(t, err)
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	require.ErrorContains(t, db.Ping(), "does not exist")
 }
 
@@ -144,13 +144,13 @@ func open(t *testing.T, address string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("postgres", address)
 	require.NoError(t, err)
-	t.Cleanup(func() { db.Close() })
+	t.Cleanup(func() { _ = db.Close() })
 	return db
 }
 
 func client(t *testing.T, address string) *redis.Client {
 	t.Helper()
 	c := redis.NewClient(testenv.RedisOptions(t, address))
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
