@@ -71,7 +71,7 @@ func NewIngest(c IngestConfig) (*Ingest, error) {
 		}
 		r, err := DecodeRecord(b)
 		if err != nil {
-			return nil, fmt.Errorf("journal record %d: %w", i, err)
+			return nil, fmt.Errorf("journal record %d: %w; accepted events may be lost if it is skipped: copy the journal directory away and start with an empty one, then fence the old node", i, err)
 		}
 		in.unbilled = append(in.unbilled, r.AcceptedAt)
 		c.Clock.Raise(r.AcceptedAt)

@@ -1,9 +1,12 @@
 package event_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -215,4 +218,33 @@ func TestTheClockNeverGoesBack(t *testing.T) {
 	require.Equal(t, noon.Add(time.Hour), c.Now())
 	wall = wall.Add(time.Second)
 	require.Equal(t, noon.Add(time.Hour+time.Second), c.Now())
+}
+
+// TestDamageInTheMiddleRefusesToStart flips one bit of a record that was accepted: it must not be skipped in silence.
+func TestDamageInTheMiddleRefusesToStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	n := open(t, dir, &bank{down: true}, 10)
+	for range 3 {
+		_, err := n.in.Accept(t.Context(), impression(t, time.Now().Add(time.Hour)), budget.Impression)
+		require.NoError(t, err)
+	}
+	second, err := n.journal.Read(2)
+	require.NoError(t, err)
+	n.crash(t)
+	files, err := filepath.Glob(filepath.Join(dir, "wal", "*.wal"))
+	require.NoError(t, err)
+	text, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	at := bytes.Index(text, second)
+	require.Positive(t, at)
+	text[at+30] ^= 1
+	require.NoError(t, os.WriteFile(files[0], text, 0o600))
+
+	j, err := journal.Open(dir)
+	require.NoError(t, err)
+	_, err = event.NewIngest(event.IngestConfig{Keys: keys(t, keyText("1", 1)), Clock: event.NewClock(time.Now), Journal: j, MaxUnbilled: 10})
+	require.ErrorIs(t, err, event.ErrDamaged)
+	require.ErrorContains(t, err, "copy the journal directory away")
+	require.NoError(t, j.Close())
 }

@@ -2,7 +2,9 @@ package event
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,27 +22,39 @@ type Record struct {
 
 const (
 	recordVersion = 1
-	recordSize    = 2 + 16 + 4 + 8*6
+	recordBody    = 2 + 16 + 4 + 8*6
+	recordSize    = recordBody + 4
 )
 
-// AppendRecord appends the journal's form of r to dst: fixed size, versioned; the journal adds the checksum.
+// ErrDamaged says that a record in the journal is not what was written.
+var ErrDamaged = errors.New("event: journal record is damaged")
+
+// castagnoli is read only.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// AppendRecord appends the journal's form of r to dst: fixed size, versioned, with a CRC-32C of its own. The log below has
+// checksums of whole writes, which it verifies at the tail only; ours finds damage anywhere, whenever a record is read.
 func AppendRecord(dst []byte, r *Record) []byte {
+	from := len(dst)
 	dst = append(dst, recordVersion, kindCode(r.Kind))
 	dst = append(dst, r.ImpressionID[:]...)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(r.Day))
 	for _, v := range []int64{int64(r.LeaseID), int64(r.AdID), int64(r.Price), r.UserHash, int64(r.AdGroupID), r.AcceptedAt.UnixMicro()} {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(v))
 	}
-	return dst
+	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[from:], castagnoli))
 }
 
-// DecodeRecord reads what AppendRecord wrote.
+// DecodeRecord reads what AppendRecord wrote, or returns ErrDamaged.
 func DecodeRecord(b []byte) (Record, error) {
 	if len(b) != recordSize {
-		return Record{}, fmt.Errorf("journal record of %d bytes, want %d", len(b), recordSize)
+		return Record{}, fmt.Errorf("%d bytes, want %d: %w", len(b), recordSize, ErrDamaged)
+	}
+	if binary.BigEndian.Uint32(b[recordBody:]) != crc32.Checksum(b[:recordBody], castagnoli) {
+		return Record{}, fmt.Errorf("checksum differs: %w", ErrDamaged)
 	}
 	if b[0] != recordVersion || b[1] == 0 || int(b[1]) >= len(kinds) {
-		return Record{}, fmt.Errorf("journal record of version %d, kind %d", b[0], b[1])
+		return Record{}, fmt.Errorf("version %d, kind %d: %w", b[0], b[1], ErrDamaged)
 	}
 	field := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[22+i*8:])) }
 	r := Record{AdGroupID: campaign.AdGroupID(field(4))}
@@ -48,7 +62,7 @@ func DecodeRecord(b []byte) (Record, error) {
 	r.LeaseID, r.AdID, r.Price = budget.LeaseID(field(0)), campaign.AdID(field(1)), money.Nanos(field(2))
 	r.UserHash, r.AcceptedAt = field(3), time.UnixMicro(field(5))
 	if r.Price < 0 {
-		return Record{}, fmt.Errorf("journal record with price %d", r.Price)
+		return Record{}, fmt.Errorf("price %d: %w", r.Price, ErrDamaged)
 	}
 	return r, nil
 }
