@@ -123,10 +123,10 @@ func TestALeaseIsThereSoonAfterItWasMissedAndBeforeItEnds(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- n.keeper.Run(ctx) }()
 		require.Equal(t, budget.NoLease, n.reserve(1))
-		time.Sleep(150 * time.Millisecond) // virtual
+		<-time.After(150 * time.Millisecond) // virtual
 		for range 600 {                    // a minute of serving, through six times to live
 			require.Equal(t, budget.Reserved, n.reserve(1))
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 		}
 		cancel()
 		require.NoError(t, <-done)
@@ -147,13 +147,13 @@ func TestWithoutTheBankANodeServesUntilItsLeasesEndAndThenWaits(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- n.keeper.Run(ctx) }()
 		_ = n.reserve(1)
-		time.Sleep(150 * time.Millisecond)
+		<-time.After(150 * time.Millisecond)
 		b.set(func() { b.down = true })
 		require.Equal(t, budget.Reserved, n.reserve(1))
-		time.Sleep(11 * time.Second)
+		<-time.After(11 * time.Second)
 		require.Equal(t, budget.NoLease, n.reserve(1))
 		b.set(func() { b.down = false })
-		time.Sleep(200 * time.Millisecond)
+		<-time.After(200 * time.Millisecond)
 		require.Equal(t, budget.Reserved, n.reserve(1))
 		cancel()
 		require.NoError(t, <-done)

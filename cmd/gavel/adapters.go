@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"log/slog"
 
 	"gavel/auction"
 	"gavel/budget"
@@ -77,4 +79,11 @@ func lead(serving *campaigns.Serving) indexer.LeadFunc {
 // trusted tells whose traceparent is followed: that of feed services and advertisers, not that of any browser.
 func trusted(path []byte) bool {
 	return bytes.HasPrefix(path, []byte("/v1/ads")) || bytes.HasPrefix(path, []byte("/v5/"))
+}
+
+// redisLog takes what the Redis client would write to standard error. A Redis that is away is told of elsewhere, once.
+type redisLog struct{ log *slog.Logger }
+
+func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
+	l.log.DebugContext(ctx, fmt.Sprintf(format, args...))
 }

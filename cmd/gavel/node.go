@@ -124,6 +124,7 @@ func (n *node) openStores(ctx context.Context) (err error) {
 	if pending {
 		return errors.New("the database's schema is not that of this version: run gavel migrate up")
 	}
+	goredis.SetLogger(redisLog{n.log})
 	if n.redis, err = index.Open(string(n.config.RedisURL)); err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
