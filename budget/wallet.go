@@ -60,6 +60,7 @@ type WalletConfig struct {
 // Wallet is what a node holds. It is safe for concurrent use.
 type Wallet struct {
 	config WalletConfig
+	hungry chan struct{}
 	shards [64]shard
 }
 
@@ -75,6 +76,7 @@ type pocket struct {
 	priceMax money.Nanos
 
 	asked       bool // a grant is on its way
+	cried       bool // Hungry was told
 	usedAt      Tick
 	deniedUntil Tick
 	deniedBy    string
@@ -97,12 +99,15 @@ type held struct {
 
 // NewWallet returns an empty wallet.
 func NewWallet(config WalletConfig) *Wallet {
-	w := &Wallet{config: config}
+	w := &Wallet{config: config, hungry: make(chan struct{}, 1)}
 	for i := range w.shards {
 		w.shards[i].pockets = map[Key]*pocket{}
 	}
 	return w
 }
+
+// Hungry is readable when a key has run low since Wants was last called, so that a burst need not wait for the next turn.
+func (w *Wallet) Hungry() <-chan struct{} { return w.hungry }
 
 // Reserve promises req.Price from a lease that may still be served from, or says why not. A refusal asks for a lease, which
 // the next [Wallet.Wants] returns.
@@ -113,6 +118,7 @@ func (w *Wallet) Reserve(now Tick, req Request) (Reservation, Refusal) {
 	p := s.pocket(req, now)
 	p.usedAt = now
 	p.priceMax = max(p.priceMax, req.PriceMax)
+	defer w.cry(now, p)
 	for _, h := range p.held {
 		if now >= h.serveUntil {
 			continue
@@ -133,6 +139,18 @@ func (w *Wallet) Reserve(now Tick, req Request) (Reservation, Refusal) {
 		return Reservation{}, Exhausted
 	}
 	return Reservation{}, NoLease
+}
+
+// cry makes Hungry readable if the pocket is low and has not said so yet.
+func (w *Wallet) cry(now Tick, p *pocket) {
+	if p.asked || p.cried || now < p.deniedUntil || (p.billable != campaign.BillClickthrough && p.rest(now, w.config) >= p.lowWater()) {
+		return
+	}
+	p.cried = true
+	select {
+	case w.hungry <- struct{}{}:
+	default:
+	}
 }
 
 func (p *pocket) reserveClick(now Tick, h *held, req Request, config WalletConfig) (Reservation, bool) {

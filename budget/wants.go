@@ -40,14 +40,15 @@ type Promise struct {
 }
 
 const (
-	// lowWater is how much serving must be left in hand, as time at the present rate, before more is asked for.
-	lowWater = 2 * time.Second
+	// lowWaterTime is how much serving must be left in hand, as time at the present rate, before more is asked for.
+	lowWaterTime = 2 * time.Second
 	// idleAfter is how many TTLs without a request make a wallet stop renewing.
 	idleAfter = 3
 	// denialTTL is how long "nothing left" is believed.
 	denialTTL = time.Second
-	// smallestWish is the least wish, in multiples of the highest price: a burst on a cold node.
-	smallestWish = 64
+	// smallestWish is the least wish, in multiples of the highest price: a burst on a node that does not know its rate yet.
+	// What is not used goes back after one TTL.
+	smallestWish = 512
 )
 
 // Wants returns what to ask for now and marks it as asked; each must be answered by Settle or Failed. newID makes request ids.
@@ -59,7 +60,7 @@ func (w *Wallet) Wants(now Tick, newID func() uuid.UUID) []Want {
 		for key, p := range s.pockets {
 			if want, ok := p.want(now, w.config); ok {
 				want.RequestID, want.Key, want.Sent = newID(), key, now
-				p.asked = true
+				p.asked, p.cried = true, false
 				wants = append(wants, want)
 			}
 		}
@@ -86,18 +87,28 @@ func (p *pocket) want(now Tick, config WalletConfig) (Want, bool) {
 	if p.billable == campaign.BillClickthrough {
 		return p.wantClicks(now, config)
 	}
-	rest := money.Nanos(0)
-	for _, h := range p.held {
-		// What ends within half a TTL does not count, so that its successor is there in time.
-		if now.Add(config.TTL/2) < h.serveUntil {
-			rest += h.amount - h.promised
-		}
-	}
-	if rest >= max(p.priceMax, p.ratePerSecond.MulSat(int64(lowWater/time.Second))) {
+	p.cried = false
+	if p.rest(now, config) >= p.lowWater() {
 		return Want{}, false
 	}
 	wish := max(p.ratePerSecond.MulSat(int64(GrantHorizon/time.Second)), p.priceMax.MulSat(smallestWish))
 	return Want{PriceMax: p.priceMax, Wish: wish}, true
+}
+
+// rest is what may still be promised. What ends within half a TTL does not count, so that its successor is there in time.
+func (p *pocket) rest(now Tick, config WalletConfig) money.Nanos {
+	rest := money.Nanos(0)
+	for _, h := range p.held {
+		if now.Add(config.TTL/2) < h.serveUntil {
+			rest += h.amount - h.promised
+		}
+	}
+	return rest
+}
+
+// lowWater is the rest below which more is asked for.
+func (p *pocket) lowWater() money.Nanos {
+	return max(p.priceMax.MulSat(smallestWish/4), p.ratePerSecond.MulSat(int64(lowWaterTime/time.Second)))
 }
 
 // wantClicks keeps one lease per key and extends it: the exposure of many impressions pools, that of many leases would not.

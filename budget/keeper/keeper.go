@@ -64,16 +64,16 @@ func (k *Keeper) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
+	wg.Go(func() { k.repeat(ctx, "grant", grantEvery, k.c.Wallet.Hungry(), k.grant, cancel) })
 	for _, job := range []struct {
 		name  string
 		every time.Duration
 		do    func(context.Context) error
 	}{
-		{"grant", grantEvery, k.grant},
 		{"beat", beatEvery, k.beat},
 		{"close", closeEvery, k.close},
 	} {
-		wg.Go(func() { k.repeat(ctx, job.name, job.every, job.do, cancel) })
+		wg.Go(func() { k.repeat(ctx, job.name, job.every, nil, job.do, cancel) })
 	}
 	wg.Wait()
 	if err := context.Cause(ctx); errors.Is(err, budget.ErrFenced) {
@@ -82,8 +82,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 	return nil
 }
 
-// repeat does a job at once and then on every tick. A failure is logged when it begins and when it ends, not each time.
-func (k *Keeper) repeat(ctx context.Context, name string, every time.Duration, do func(context.Context) error, fenced func(error)) {
+// repeat does a job at once, then on every tick and whenever now is readable. A failure is logged when it begins and when it ends, not each time.
+func (k *Keeper) repeat(ctx context.Context, name string, every time.Duration, now <-chan struct{}, do func(context.Context) error, fenced func(error)) {
 	t := time.NewTicker(every)
 	defer t.Stop()
 	failing := false
@@ -105,6 +105,7 @@ func (k *Keeper) repeat(ctx context.Context, name string, every time.Duration, d
 		case <-ctx.Done():
 			return
 		case <-t.C:
+		case <-now:
 		}
 	}
 }

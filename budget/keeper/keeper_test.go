@@ -124,7 +124,7 @@ func TestALeaseIsThereSoonAfterItWasMissedAndBeforeItEnds(t *testing.T) {
 		go func() { done <- n.keeper.Run(ctx) }()
 		require.Equal(t, budget.NoLease, n.reserve(1))
 		<-time.After(150 * time.Millisecond) // virtual
-		for range 600 {                    // a minute of serving, through six times to live
+		for range 600 {                      // a minute of serving, through six times to live
 			require.Equal(t, budget.Reserved, n.reserve(1))
 			<-time.After(100 * time.Millisecond)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
 
@@ -203,4 +204,30 @@ func TestTheReadmesTableIsTheConfiguration(t *testing.T) {
 	for _, row := range configTable() {
 		require.Contains(t, string(readme), row)
 	}
+}
+
+// TestAnEmptiedRedisComesBackByItselfWhileAdsAreServed: FLUSHALL loses no money and heals by itself.
+func TestAnEmptiedRedisComesBackByItselfWhileAdsAreServed(t *testing.T) {
+	t.Parallel()
+	p := startDev(t)
+	options, err := goredis.ParseURL(p.RedisURL)
+	require.NoError(t, err)
+	redis := goredis.NewClient(options)
+	t.Cleanup(func() { require.NoError(t, redis.Close()) })
+	before, err := redis.DBSize(t.Context()).Result()
+	require.NoError(t, err)
+	require.Positive(t, before)
+	require.NoError(t, redis.FlushAll(t.Context()).Err())
+	flushed := time.Now()
+	require.Eventually(t, func() bool {
+		require.Len(t, p.ask(t, woman27).Ads, 2, "served from the replica all along")
+		n, err := redis.Exists(t.Context(), "{gavel:index}:meta").Result()
+		return err == nil && n == 1
+	}, 10*time.Second, 10*time.Millisecond)
+	t.Logf("the index was back after %v", time.Since(flushed))
+	for _, ad := range p.ask(t, woman27).Ads {
+		require.Equal(t, http.StatusNoContent, do(t, http.MethodGet, ad.ImpressionURL, "", "").status)
+	}
+	require.Eventually(t, func() bool { return p.billed(t)["IMPRESSION BILLED"] == 2 }, 10*time.Second, 20*time.Millisecond)
+	require.Contains(t, p.requireAudit(t), "clean")
 }
