@@ -25,6 +25,8 @@ type Reserver interface {
 	Reserve(now budget.Tick, req budget.Request) (budget.Reservation, budget.Refusal)
 	// Cancel takes back a reservation that no token was made for.
 	Cancel(r budget.Reservation)
+	// Await returns true when money that was pending may have come, false when it has not come by the end of ctx.
+	Await(ctx context.Context) bool
 }
 
 var _ Reserver = (*budget.Wallet)(nil)

@@ -20,6 +20,8 @@ type Config struct {
 	FloorPerMille map[targeting.Placement]money.Micros
 	// UserTimeout bounds the wait for the user's state.
 	UserTimeout time.Duration
+	// LeaseWait bounds the wait for a first lease, on a page that would otherwise stay empty; see Reserver.Await.
+	LeaseWait time.Duration
 	// Candidates is how many of the best ads are scored at first; more are when they do not fill the page.
 	Candidates int
 }
@@ -65,6 +67,7 @@ func (a *Auctioneer) Run(ctx context.Context, req *Request) *Decision {
 			a.Budget.Cancel(w.Reservation)
 		}
 	}
+	d.Awards = a.awaitMoney(ctx, req, candidates, d.Awards)
 	d.fillIn(req.Slots)
 	sp.Str("gavel.auction_id", d.AuctionID.String())
 	sp.Int("gavel.slots", len(req.Slots))
@@ -75,6 +78,28 @@ func (a *Auctioneer) Run(ctx context.Context, req *Request) *Decision {
 		d.explain(ix, &req.Query)
 	}
 	return d
+}
+
+// awaitMoney makes the page again when slots stay empty although an ad that wants them only lacks its first lease.
+func (a *Auctioneer) awaitMoney(ctx context.Context, req *Request, list []candidate, awards []Award) []Award {
+	pending := func(c candidate) bool { return c.reason == BudgetPending }
+	if a.Config.LeaseWait <= 0 || len(awards) == len(req.Slots) || !slices.ContainsFunc(list, pending) {
+		return awards
+	}
+	waiting, cancel := context.WithTimeout(ctx, a.Config.LeaseWait)
+	defer cancel()
+	for len(awards) < len(req.Slots) && slices.ContainsFunc(list, pending) && a.Budget.Await(waiting) {
+		for _, w := range awards {
+			a.Budget.Cancel(w.Reservation)
+		}
+		for i := range list {
+			if c := &list[i]; c.reason == BudgetPending || c.reason == Won || c.reason == AdvertiserOnPage {
+				c.reason = LostToHigherBid
+			}
+		}
+		awards = a.slate(ctx, req, list, awards[:0])
+	}
+	return awards
 }
 
 // loadUser asks for the user's state and puts the audiences into the query.

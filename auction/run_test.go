@@ -29,6 +29,7 @@ type purse struct {
 	left      map[campaign.AdGroupID]money.Nanos
 	reserved  map[campaign.AdGroupID]money.Nanos
 	exhausted bool
+	pending   map[campaign.AdGroupID]money.Nanos // what the next Await brings
 	log       map[budget.Reservation]money.Nanos
 	next      budget.LeaseID
 }
@@ -50,6 +51,16 @@ func (p *purse) Reserve(_ budget.Tick, req budget.Request) (budget.Reservation, 
 	r := budget.Reservation{Key: req.Key, LeaseID: p.next}
 	p.log[r] = req.Price
 	return r, budget.Reserved
+}
+
+// Await brings what was pending once.
+func (p *purse) Await(context.Context) bool {
+	came := p.pending != nil
+	for id, amount := range p.pending {
+		p.left[id] = amount
+	}
+	p.pending = nil
+	return came
 }
 
 func (p *purse) Cancel(r budget.Reservation) {
@@ -143,6 +154,18 @@ func TestABrokeWinnerIsReplacedAndThePagePricedAgain(t *testing.T) {
 		require.Equal(t, money.Nanos(7000), p.reserved[20], "only the prices of the page stay reserved")
 		require.Equal(t, money.Nanos(0), p.reserved[10])
 	}
+}
+
+func TestAnEmptyPageWaitsForAFirstLease(t *testing.T) {
+	t.Parallel()
+	p := newPurse(map[campaign.AdGroupID]money.Nanos{10: 0, 11: 0, 20: 0})
+	p.pending = map[campaign.AdGroupID]money.Nanos{10: 1_000_000}
+	a := auctioneer(p, users{}, ad(t, 10, 9000), ad(t, 11, 8000), ad(t, 20, 7000))
+	a.Config.LeaseWait = time.Second
+	d := a.Run(t.Context(), request(2))
+	require.Len(t, d.Awards, 1)
+	require.Equal(t, map[campaign.AdID]auction.Reason{10: auction.Won, 11: auction.AdvertiserOnPage, 20: auction.BudgetPending}, reasons(d))
+	require.Len(t, p.log, 1)
 }
 
 func TestOneAdOfAnAdvertiserAndItDoesNotRaiseItsOwnPrice(t *testing.T) {

@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -62,6 +63,10 @@ type Wallet struct {
 	config WalletConfig
 	hungry chan struct{}
 	shards [64]shard
+
+	answers sync.Mutex
+	answer  chan struct{} // closed at the next answer to a want
+	failing bool          // the last want got none
 }
 
 type shard struct {
@@ -99,7 +104,7 @@ type held struct {
 
 // NewWallet returns an empty wallet.
 func NewWallet(config WalletConfig) *Wallet {
-	w := &Wallet{config: config, hungry: make(chan struct{}, 1)}
+	w := &Wallet{config: config, hungry: make(chan struct{}, 1), answer: make(chan struct{})}
 	for i := range w.shards {
 		w.shards[i].pockets = map[Key]*pocket{}
 	}
@@ -108,6 +113,31 @@ func NewWallet(config WalletConfig) *Wallet {
 
 // Hungry is readable when a key has run low since Wants was last called, so that a burst need not wait for the next turn.
 func (w *Wallet) Hungry() <-chan struct{} { return w.hungry }
+
+// Await returns when a grant has been answered, when ctx ends, or at once while grants fail: a page that would stay empty only
+// because a cold key holds no lease yet may wait for it a little. It reports whether an answer came.
+func (w *Wallet) Await(ctx context.Context) bool {
+	w.answers.Lock()
+	answer, failing := w.answer, w.failing
+	w.answers.Unlock()
+	if failing {
+		return false
+	}
+	select {
+	case <-answer:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (w *Wallet) settled(ok bool) {
+	w.answers.Lock()
+	defer w.answers.Unlock()
+	w.failing = !ok
+	close(w.answer)
+	w.answer = make(chan struct{})
+}
 
 // Reserve promises req.Price from a lease that may still be served from, or says why not. A refusal asks for a lease, which
 // the next [Wallet.Wants] returns.

@@ -69,16 +69,6 @@ func (w *Wallet) Wants(now Tick, newID func() uuid.UUID) []Want {
 	return wants
 }
 
-// Warm asks for a lease of a key before anybody has needed one.
-func (w *Wallet) Warm(now Tick, key Key, billable campaign.BillableEvent, priceMax money.Nanos) {
-	s := w.shard(key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.pocket(Request{Key: key, Billable: billable}, now)
-	p.usedAt = now
-	p.priceMax = max(p.priceMax, priceMax)
-}
-
 func (p *pocket) want(now Tick, config WalletConfig) (Want, bool) {
 	if p.asked || now < p.deniedUntil || now > p.usedAt.Add(idleAfter*config.TTL) {
 		return Want{}, false
@@ -142,6 +132,7 @@ func (w *Wallet) Settle(now Tick, g Granted) {
 	s := w.shard(g.Want.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer w.settled(true)
 	p := s.pockets[g.Want.Key]
 	if p == nil {
 		return
@@ -195,6 +186,7 @@ func (w *Wallet) Failed(want Want) {
 	s := w.shard(want.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer w.settled(false)
 	if p := s.pockets[want.Key]; p != nil {
 		p.asked = false
 	}

@@ -38,6 +38,7 @@ type config struct {
 
 	RequestTimeout time.Duration `env:"GAVEL_REQUEST_TIMEOUT" envDefault:"100ms" doc:"Deadline of an ad request."`
 	UserTimeout    time.Duration `env:"GAVEL_USER_TIMEOUT" envDefault:"20ms" doc:"How long an ad request waits for the user's state; after that the user counts as unknown."`
+	LeaseWait      time.Duration `env:"GAVEL_LEASE_WAIT" envDefault:"25ms" doc:"How long a page that would stay empty waits for the first lease of an ad; 0s never waits."`
 	StopTimeout    time.Duration `env:"GAVEL_STOP_TIMEOUT" envDefault:"20s" doc:"How long a graceful stop may take."`
 	LogLevel       string        `env:"GAVEL_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error."`
 	LogFormat      string        `env:"GAVEL_LOG_FORMAT" envDefault:"json" doc:"json or text."`
@@ -90,6 +91,7 @@ func (c *config) Validate() error {
 		{"GAVEL_EVENT_TTL", c.EventTTL, time.Second, 30 * 24 * time.Hour},
 		{"GAVEL_REQUEST_TIMEOUT", c.RequestTimeout, time.Millisecond, time.Minute},
 		{"GAVEL_USER_TIMEOUT", c.UserTimeout, time.Millisecond, time.Minute},
+		{"GAVEL_LEASE_WAIT", c.LeaseWait, 0, time.Second},
 		{"GAVEL_STOP_TIMEOUT", c.StopTimeout, time.Second, 10 * time.Minute},
 	} {
 		if d.value < d.lo || d.value > d.hi {

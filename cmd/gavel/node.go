@@ -81,7 +81,6 @@ const (
 	keeperTimeout   = 5 * time.Second
 	eventTimeout    = 5 * time.Second
 	auditEvery      = time.Minute
-	maxWarm         = 1000
 )
 
 // startNode starts everything and returns when the node serves. On an error nothing is left running.
@@ -263,7 +262,7 @@ func (n *node) listen(ctx context.Context, recorder *telemetry.Recorder) error {
 				Ads: readyAds{n.replica, n.follower}, Users: users, Budget: n.wallet, Model: ranking.Default(), Trace: n.tel.Tracer("gavel/auction"),
 				Config: auction.Config{
 					FloorPerMille: map[targeting.Placement]money.Micros{targeting.PlacementOther: money.Micros(n.config.FloorCPMMicros)},
-					UserTimeout:   n.config.UserTimeout, Candidates: 200,
+					UserTimeout:   n.config.UserTimeout, LeaseWait: n.config.LeaseWait, Candidates: 200,
 				},
 			},
 			Clock: n.clock, Keys: keys, EventTTL: n.config.EventTTL, PublicURL: n.config.PublicURL, Timeout: n.config.RequestTimeout,
