@@ -226,21 +226,27 @@ func (n *node) everyMinute(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if err := n.bank.EnsurePartitions(ctx, n.clock.Now()); err != nil {
-			n.log.WarnContext(ctx, "partitions of events", "error", err)
-		}
-		if err := n.service.ForgetAnswers(ctx); err != nil {
-			n.log.WarnContext(ctx, "forget idempotency keys", "error", err)
-		}
-		audit, err := n.bank.Audit(ctx)
-		if err != nil {
-			n.log.WarnContext(ctx, "audit", "error", err)
-			continue
-		}
-		n.violations.Store(int64(len(audit.Violations)))
-		for _, v := range audit.Violations {
-			n.log.ErrorContext(ctx, "audit: violation", "invariant", v.Invariant, "detail", v.Detail)
-		}
+		n.minute(ctx)
+	}
+}
+
+func (n *node) minute(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, auditEvery)
+	defer cancel()
+	if err := n.bank.EnsurePartitions(ctx, n.clock.Now()); err != nil {
+		n.log.WarnContext(ctx, "partitions of events", "error", err)
+	}
+	if err := n.service.ForgetAnswers(ctx); err != nil {
+		n.log.WarnContext(ctx, "forget idempotency keys", "error", err)
+	}
+	audit, err := n.bank.Audit(ctx)
+	if err != nil {
+		n.log.WarnContext(ctx, "audit", "error", err)
+		return
+	}
+	n.violations.Store(int64(len(audit.Violations)))
+	for _, v := range audit.Violations {
+		n.log.ErrorContext(ctx, "audit: violation", "invariant", v.Invariant, "detail", v.Detail)
 	}
 }
 
