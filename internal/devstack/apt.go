@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -58,6 +59,7 @@ Acquire::Languages { "none"; };
 Acquire::Retries "3";
 APT::Sandbox::User "";
 APT::Get::List-Cleanup "false";
+APT::Update::Error-Mode "any";
 Debug::NoLocking "true";
 Dir::State "%[1]s/state";
 Dir::State::lists "%[1]s/lists";
@@ -161,8 +163,10 @@ func (a *apt) unpack(ctx context.Context, archives, tree string) error {
 	for i, deb := range debs {
 		a.progress(stageUnpack, int64(i), int64(len(debs)))
 		cmd := exec.CommandContext(ctx, a.deb, "-x", deb, tree) //nolint:gosec // found on the PATH
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("unpack %s: %w: %s", filepath.Base(deb), err, lastLines(out))
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := runMortal(cmd); err != nil {
+			return fmt.Errorf("unpack %s: %w: %s", filepath.Base(deb), err, lastLines(out.Bytes()))
 		}
 	}
 	a.progress(stageUnpack, int64(len(debs)), int64(len(debs)))
@@ -174,12 +178,9 @@ func (a *apt) run(ctx context.Context, dir string, args ...string) (string, erro
 	cmd := exec.CommandContext(ctx, a.get, append([]string{"-c", a.config()}, args...)...) //nolint:gosec // found on the PATH
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
-	cmd.SysProcAttr = ownGroup()
-	cmd.Cancel = func() error { return signalGroup(cmd.Process.Pid, syscall.SIGKILL) } // apt's own downloaders too
-	cmd.WaitDelay = 5 * time.Second
 	var stdout, all bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &all
-	if err := cmd.Run(); err != nil {
+	if err := runMortal(cmd); err != nil {
 		all.Write(stdout.Bytes())
 		verb := "run"
 		for _, arg := range args {
@@ -191,6 +192,16 @@ func (a *apt) run(ctx context.Context, dir string, args ...string) (string, erro
 		return "", fmt.Errorf("apt-get %s: %w: %s", verb, err, lastLines(all.Bytes()))
 	}
 	return stdout.String(), nil
+}
+
+// runMortal runs a program that ends, with those that it runs, when the context of cmd does, and when we are killed.
+func runMortal(cmd *exec.Cmd) error {
+	runtime.LockOSThread() // see proc.run
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = childAttr(account{}, syscall.SIGKILL)
+	cmd.Cancel = func() error { return signalGroup(cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd.Run()
 }
 
 // archive is a package that can be fetched.

@@ -35,7 +35,7 @@ type cache struct {
 
 // openCache takes the directory given, or the user's. Nothing is locked yet.
 func openCache(o Options, acct account) (*cache, error) {
-	dir, err := cacheDir(o.CacheDir, acct)
+	dir, err := cacheDir(o.CacheDir, !o.NoFetch, acct)
 	if err != nil {
 		return nil, err
 	}
@@ -61,9 +61,9 @@ func (c *cache) close() {
 	}
 }
 
-// cacheDir makes the directory of the cache: the one given, or the user's. Root's own is often closed to the account that is
+// cacheDir is the directory of the cache, the one given or the user's, created if that is asked for. Root's own is often closed to the account that is
 // to run what is in it; /var/cache takes its place then.
-func cacheDir(given string, acct account) (string, error) {
+func cacheDir(given string, create bool, acct account) (string, error) {
 	dir := given
 	if dir == "" {
 		dir = usualCache(acct)
@@ -72,8 +72,12 @@ func cacheDir(given string, acct account) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find cache: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // programs, no secrets; the account must read it
-		return "", fmt.Errorf("make cache: %w", err)
+	if create {
+		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // programs, no secrets; the account must read it
+			return "", fmt.Errorf("make cache: %w", err)
+		}
+	} else if _, err := os.Stat(dir); err != nil {
+		return "", fmt.Errorf("nothing was fetched before, and fetching is not allowed: %w", err)
 	}
 	if !ownedByUs(dir) {
 		return "", fmt.Errorf("cache %s belongs to another user: programs from it are not run", dir)

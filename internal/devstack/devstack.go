@@ -71,8 +71,9 @@ type Options struct {
 	StartTimeout time.Duration
 	// Log hears what happens. Nil: nobody.
 	Log *slog.Logger
-	// Progress hears about a fetch: done of total bytes, or total 0 when unknown. It is called from one goroutine at a
-	// time and must return soon. Nil: silent.
+	// Progress hears about a fetch. Its stages are "package lists" (bytes, of a total of 0: unknown), "packages" (bytes) and
+	// "unpack" (archives); the latter two come once for each service. It is called by one goroutine at a time and must
+	// return soon. Nil: silent.
 	Progress func(stage string, done, total int64)
 }
 

@@ -4,6 +4,11 @@
 #   del PID          it has ended
 #   quit             all is in order: leave
 # The pipe's end without `quit` means that the parent died. DIR, unless empty, is removed then.
+#
+# gone PID: its process group is empty, or it is a zombie, which some containers never clear away.
+gone() {
+	! kill -s 0 -- "-$1" || { read -r _ _ state _ </proc/"$1"/stat && [ "$state" = Z ]; }
+}
 trap '' INT HUP TERM QUIT
 list=
 while read -r op pid sig; do
@@ -24,7 +29,7 @@ done
 n=0
 while [ $n -lt 100 ]; do
 	alive=
-	for e in $list; do kill -s 0 -- "-${e%%:*}" && alive=1; done
+	for e in $list; do gone "${e%%:*}" || alive=1; done
 	[ -z "$alive" ] && break
 	sleep 0.05
 	n=$((n + 1))

@@ -39,8 +39,11 @@ func onFreePort(ctx context.Context, start func(port int) (*proc, error)) (*proc
 		if err == nil {
 			return p, port, nil
 		}
-		if p == nil || try == ports || !p.said("address already in use") {
-			return nil, 0, fmt.Errorf("after %d of %d ports: %w", try, ports, err)
+		if p == nil || !p.said("address already in use") {
+			return nil, 0, err
+		}
+		if try == ports {
+			return nil, 0, fmt.Errorf("tried %d ports: %w", ports, err)
 		}
 	}
 }

@@ -67,6 +67,9 @@ func (l *locator) locate(ctx context.Context, name Service, major int) (*program
 	if p != nil {
 		return p, nil
 	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("find %s: %w", name, context.Cause(ctx))
+	}
 	p, err := l.fetched(ctx, name)
 	if err == nil && major != 0 && p.version.major != major {
 		err = fmt.Errorf("%w: it needs %d, and what can be fetched is %s", ErrVersionMismatch, major, p.version)

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 // helperVar makes this test binary a process that starts a stack, says so, and waits to be ended.
@@ -34,7 +36,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run()) //nolint:forbidigo // this is a main
+	goleak.VerifyTestMain(m)
 }
 
 // beHelper runs until SIGTERM, then stops in order.

@@ -182,16 +182,20 @@ func (p *proc) await(ctx context.Context, ready func(context.Context) error) err
 	const pause, patience = 10 * time.Millisecond, 2 * time.Second
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
+	var last error // what it answered while there was time
 	for {
 		err := p.attempt(ctx, patience, ready)
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-p.done:
 			return fmt.Errorf("%s ended before it was ready (%w)%s", p.path, orEnded(p.err), p.lastWords())
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w; its last answer: %w%s", p.path, context.Cause(ctx), err, p.lastWords())
+			return fmt.Errorf("wait for %s: %w; its last answer: %w%s", p.path, context.Cause(ctx), last, p.lastWords())
 		case <-tick.C:
 		}
 	}

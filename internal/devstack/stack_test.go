@@ -32,11 +32,12 @@ func TestStartAndStop(t *testing.T) {
 
 	require.Equal(t, "0", query(t, s, `SELECT count(*) FROM pg_tables WHERE schemaname = 'public'`))
 	for setting, want := range map[string]string{
-		"server_encoding": "UTF8", "lc_collate": "C", "timezone": timeZone(), "listen_addresses": "127.0.0.1",
+		"server_encoding": "UTF8", "timezone": timeZone(), "listen_addresses": "127.0.0.1",
 		"fsync": "off", "autovacuum": "on", "password_encryption": "scram-sha-256",
 	} {
 		require.Equal(t, want, query(t, s, `SELECT current_setting('`+setting+`')`), setting)
 	}
+	require.Equal(t, "C", query(t, s, `SELECT datcollate FROM pg_database WHERE datname = current_database()`))
 	require.Equal(t, "PONG", client(t, s).Ping(t.Context()).Val())
 
 	pids := processes(t, s)
@@ -58,9 +59,11 @@ func TestInMemory(t *testing.T) {
 	needsServers(t)
 	acct, err := servant()
 	require.NoError(t, err)
-	if acct.mayReach(memoryRoot) != nil || roomInMemory(memoryRoot) < memoryRoom {
+	probe, err := os.MkdirTemp(memoryRoot, "devstack-test-") //nolint:usetesting // may it be written?
+	if err != nil || acct.mayReach(memoryRoot) != nil || roomInMemory(memoryRoot) < memoryRoom {
 		t.Skip("no room in memory here")
 	}
+	require.NoError(t, os.Remove(probe))
 	t.Parallel()
 	s := start(t, Options{Postgres: true, InMemory: true})
 	home := filepath.Dir(s.LogFiles[Postgres])

@@ -146,7 +146,7 @@ func TestTakenPortIsTriedAgain(t *testing.T) {
 		exit 1`)
 	data := filepath.Join(dir, "data")
 	_, err := Start(t.Context(), Options{Redis: true, Dir: data, Search: &Search{RedisServers: []string{dir + "/redis-server"}}})
-	require.ErrorContains(t, err, "after 5 of 5 ports")
+	require.ErrorContains(t, err, "tried 5 ports")
 	tried, err := os.ReadFile(filepath.Join(data, "redis", "ports"))
 	require.NoError(t, err)
 	require.Len(t, strings.Fields(string(tried)), 2*ports)

@@ -43,7 +43,7 @@ func Redis(t testing.TB) string {
 	return address
 }
 
-// RedisProcess starts a Redis for t alone, in about 20 ms.
+// RedisProcess starts a Redis for t alone, in some 30 ms.
 func RedisProcess(t testing.TB) *Server {
 	t.Helper()
 	s := own(t, devstack.Options{Redis: true}, devstack.Redis)
