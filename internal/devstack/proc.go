@@ -182,13 +182,13 @@ func (p *proc) await(ctx context.Context, ready func(context.Context) error) err
 	const pause, patience = 10 * time.Millisecond, 2 * time.Second
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
-	var last error // what it answered while there was time
+	var last error // what it answered, rather than that time was up
 	for {
 		err := p.attempt(ctx, patience, ready)
 		if err == nil {
 			return nil
 		}
-		if last == nil || ctx.Err() == nil {
+		if last == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
 			last = err
 		}
 		select {
