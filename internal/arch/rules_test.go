@@ -37,7 +37,7 @@ var directions = []row{
 	{"targeting", with("campaign"), "reads what advertisers wrote; never the other way round"},
 	{"targeting/indexer", with("targeting", "campaign"), "the half of targeting that lives in wall-clock time; only cmd starts it"},
 	{"budget", with("campaign"), "needs the ids of budgets and accounts"},
-	{"budget/keeper", with("budget"), "the half of budget that lives in wall-clock time; only cmd starts it"},
+	{"budget/keeper", with("budget", "campaign"), "the half of budget that lives in wall-clock time; only cmd starts it"},
 	{"ranking", with("campaign"), "scores ads"},
 	{"campaign", with(), "what advertisers manage stands under everything else"},
 	{"event", with("budget", "campaign"), "an event is billed to a lease, for an ad that budget names by campaign's ids"},
