@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/XSAM/otelsql"
@@ -25,13 +26,16 @@ const (
 )
 
 // openDatabase opens a pool and checks that the server answers. traces may be nil.
-func openDatabase(ctx context.Context, url string, traces trace.TracerProvider) (*sqlx.DB, error) {
+func openDatabase(ctx context.Context, address string, traces trace.TracerProvider) (*sqlx.DB, error) {
+	address, err := withConnectTimeout(address)
+	if err != nil {
+		return nil, err
+	}
 	var db *sql.DB
-	var err error
 	if traces == nil {
-		db, err = sql.Open("postgres", url)
+		db, err = sql.Open("postgres", address)
 	} else {
-		db, err = otelsql.Open("postgres", url, otelsql.WithTracerProvider(traces), otelsql.WithAttributes(semconv.DBSystemNamePostgreSQL),
+		db, err = otelsql.Open("postgres", address, otelsql.WithTracerProvider(traces), otelsql.WithAttributes(semconv.DBSystemNamePostgreSQL),
 			otelsql.WithSpanOptions(otelsql.SpanOptions{DisableErrSkip: true, OmitConnResetSession: true, OmitRows: true, OmitConnectorConnect: true}))
 	}
 	if err != nil {
@@ -46,6 +50,21 @@ func openDatabase(ctx context.Context, url string, traces trace.TracerProvider) 
 		return nil, errors.Join(fmt.Errorf("connect to Postgres: %w", err), db.Close())
 	}
 	return sqlx.NewDb(db, "postgres"), nil
+}
+
+// withConnectTimeout bounds the opening of a connection, unless the URL does: the driver does not ask the context there, so a
+// server that accepts and says nothing would hang it for ever.
+func withConnectTimeout(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "", errors.New("DATABASE_URL cannot be read as a Postgres URL")
+	}
+	q := u.Query()
+	if !q.Has("connect_timeout") {
+		q.Set("connect_timeout", "10")
+		u.RawQuery = q.Encode()
+	}
+	return u.String(), nil
 }
 
 // databaseFlag is the database that the tools work on.

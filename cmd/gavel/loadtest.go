@@ -68,7 +68,7 @@ func (c openBanditCmd) Run(ctx context.Context, w world) (err error) {
 func (c openBanditCmd) options(w world) (openbandit.Options, error) {
 	o := openbandit.Options{
 		ReadyFile: c.ReadyFile, Limit: c.Limit, Concurrency: c.Concurrency, RideOut: c.RideOut,
-		Progress: w.stderr, Terminal: isTerminal(w.stderr), Tally: tally, Audit: verdict,
+		Progress: w.stderr, Terminal: isTerminal(w.stderr), BilledWithin: 20 * time.Second, Tally: tally, Audit: verdict,
 	}
 	log, err := openbandit.ReadDir(c.Dir, c.Campaign)
 	if err != nil {
