@@ -247,11 +247,7 @@ func (l Limit) nanos() money.Nanos {
 	return n
 }
 
-const (
-	// billedWithin is how long the database may stand still before what is missing counts as lost.
-	billedWithin = 20 * time.Second
-	pollEvery    = 100 * time.Millisecond
-)
+const pollEvery = 50 * time.Millisecond
 
 // untilBilled reads the tally until it has all accepted events, or stands still. It returns what is new since before.
 func (d *driver) untilBilled(ctx context.Context, accounts []int64, before *Tally) (Tally, error) {
@@ -266,10 +262,13 @@ func (d *driver) untilBilled(ctx context.Context, accounts []int64, before *Tall
 		if events := fresh.total(); events != had {
 			had, moved = events, time.Now()
 		}
-		if had >= sure && time.Since(moved) > 5*pollEvery || time.Since(moved) > billedWithin {
+		// A moment longer, for one too many.
+		if had >= sure && time.Since(moved) > 4*pollEvery || time.Since(moved) > d.BilledWithin {
 			return fresh, nil
 		}
-		d.progress.step("events billed", min(had, sure), sure)
+		if had < sure {
+			d.progress.step("events billed", had, sure)
+		}
 		if err := wait(ctx, pollEvery); err != nil {
 			return fresh, err
 		}

@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -140,7 +140,6 @@ func (c *client) do(ctx context.Context, r *call) (answer, error) {
 			c.busy.Add(1)
 		} else {
 			c.cut.Add(1)
-			a.unsure = a.unsure || !errors.Is(err, syscall.ECONNREFUSED)
 			if ctx.Err() != nil {
 				return a, ctx.Err()
 			}
@@ -165,6 +164,19 @@ func (c *client) do(ctx context.Context, r *call) (answer, error) {
 // attempt sends a call once.
 func (c *client) attempt(ctx context.Context, r *call, a *answer) (retryAfter time.Duration, err error) {
 	ready := c.access()
+	// The transport sends a request again by itself when a kept connection turns out to be dead. Who had a connection may
+	// have been heard.
+	connections := 0
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connections++ }})
+	defer func() {
+		if err != nil {
+			a.unsure = a.unsure || connections > 0
+		}
+		if connections > 1 {
+			c.cut.Add(int64(connections - 1))
+			a.unsure = true
+		}
+	}()
 	req, err := http.NewRequestWithContext(ctx, r.method, ready.AdsURL+r.path, bytes.NewReader(r.body))
 	if err != nil {
 		return 0, fmt.Errorf("make request: %w", err)

@@ -27,6 +27,8 @@ type Options struct {
 	Concurrency int
 	// RideOut is how long a server may be away before that is an error; 0 not at all.
 	RideOut time.Duration
+	// BilledWithin is how long the database may stand still after the last page before what it lacks counts as lost.
+	BilledWithin time.Duration
 	// FloorURL is a handler that every page is also sent to, in turns before and after the server; "" for none.
 	FloorURL string
 	// Progress is shown there: a bar on a terminal, else a line now and then.

@@ -100,14 +100,15 @@ var timeZones = []string{"UTC", "Asia/Tokyo", "America/Los_Angeles", "Europe/Ber
 // shop plans the n-th item. style is the rank of its item_feature_2.
 func (p *Plan) shop(n int, item Item, style int) Shop {
 	s := Shop{Item: item, TimeZone: timeZones[n%len(timeZones)], Billable: billImpression, Bid: bidOf(item), Audience: p.audience(item, style)}
-	// A share of the budgets runs out in the course of the log: they hold this many impressions at the bid.
-	impressions := [...]int64{300, 1_500, 2_500, 12_000, 12_000}[n%5]
+	// All budgets together hold little more than the 60,000 impressions of the small-size log, so that most run out on the way
+	// and even the lowest bid has its turn. An item's holds this many impressions at its bid.
+	impressions := [...]int64{300, 1_200, 2_000, 3_000, 4_000}[n%5]
 	budget := s.Bid * money.Micros(impressions) / 1000
 	if n%3 == 2 {
 		s.Billable = billClick
 		s.Bid /= 5 // one click in 200 impressions is worth the same
-		// A click's price must be there for every click that may come, so few clicks' worth serve few impressions.
-		budget = s.Bid * [...]money.Micros{5, 15, 25, 80, 80}[n%5]
+		// The price of every click that may come must be there: the money of 15 clicks serves some 1,600 impressions.
+		budget = s.Bid * [...]money.Micros{5, 12, 15, 20, 30}[n%5]
 	}
 	s.setBudget(n%4, budget)
 	if s.Billable == billImpression && (n%4 == 1 || n%7 == 0) {

@@ -3,7 +3,6 @@ package openbandit
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -124,7 +123,7 @@ func (d *driver) report(fresh *Tally, took time.Duration) *Report {
 		Slots: y.slots, AdsServed: y.served, FillRate: float64(y.served) / float64(max(y.slots, 1)), NoFill: y.noFill,
 		AdsLatency: latencyOf(y.adsLatency), EventLatency: latencyOf(y.eventLatency), FloorErrors: y.floorErrors,
 		Accepted: map[string]int{}, Repeated: y.repeated, InDatabase: fresh.total(), Outcomes: fresh.outcomes(), ClicksInLog: y.clicksInLog,
-		Violations: slices.Concat([]string{}, y.violationTexts, d.verify(fresh)),
+		Violations: append(append([]string{}, y.violationTexts...), d.verify(fresh)...),
 		Machine:    fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
 	}
 	if more := y.violations - len(y.violationTexts); more > 0 {

@@ -45,7 +45,7 @@ func readProblem(name string, next int, err error) error {
 	var parse *csv.ParseError
 	switch {
 	case errors.As(err, &parse):
-		return fmt.Errorf("%s:%d: %w", name, parse.Line, parse.Err)
+		return fmt.Errorf("%s:%d: %w", name, parse.StartLine, parse.Err) // where the record begins
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%s:1: is empty", name)
 	default:
