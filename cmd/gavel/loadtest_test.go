@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gavel/internal/openbandit"
+	"gavel/internal/testenv"
+	index "gavel/targeting/redis"
+)
+
+// openBanditDir is where the real log is. It is not part of the repository.
+func openBanditDir(t *testing.T) string {
+	t.Helper()
+	testenv.Short(t)
+	dir := os.Getenv("GAVEL_OPENBANDIT_DIR")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared", "data", "open-bandit")
+	}
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	const missing = "the Open Bandit log is not at %s; GAVEL_OPENBANDIT_DIR says where it is"
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(missing, dir)
+	}
+	t.Skipf(missing, dir)
+	return ""
+}
+
+// replay runs `gavel loadtest openbandit` as fast as the server answers.
+func replay(t *testing.T, dir, ready string, args ...string) (openbandit.Report, error) {
+	t.Helper()
+	var out, progress bytes.Buffer
+	args = append([]string{"loadtest", "openbandit", dir, "--ready-file", ready, "--speed", "max", "--json"}, args...)
+	err := run(t.Context(), args, world{getenv: os.Getenv, stdout: &out, stderr: &progress})
+	var r openbandit.Report
+	if err == nil || errors.Is(err, errUnclean) {
+		err = errors.Join(err, json.Unmarshal(out.Bytes(), &r))
+	}
+	return r, err
+}
+
+// requirePass holds a report to what every run must come to.
+func requirePass(t *testing.T, r openbandit.Report, pages int) {
+	t.Helper()
+	require.Equal(t, openbandit.Pass, r.Verdict, "%v\n%v\n%v", r.Problems, r.Violations, r.Audit)
+	require.Equal(t, pages, r.Pages)
+	require.Zero(t, r.Errors)
+	require.Empty(t, r.Violations)
+	require.True(t, r.Audit.Clean)
+	require.Equal(t, r.AdsServed, r.Accepted["IMPRESSION"])
+	require.Equal(t, r.Accepted["IMPRESSION"]+r.Accepted["VIEWABLE"]+r.Accepted["CLICK"], r.InDatabase)
+	require.Len(t, r.Campaigns, 34)
+	for _, c := range r.Campaigns {
+		require.LessOrEqual(t, c.PeriodNanos, c.LimitNanos, "item %d", c.Item)
+	}
+	require.Positive(t, r.SpentNanos)
+	require.Greater(t, r.FillRate, 0.9)
+	t.Logf("%d page loads in %.1f s, fill rate %.4f, POST /v1/ads %v, %d retries", r.Pages, r.TookSeconds, r.FillRate, r.AdsLatency, r.Cut+r.Busy)
+}
+
+// TestOpenBanditOnTheRealLog replays all 20,000 page impressions of the dataset.
+func TestOpenBanditOnTheRealLog(t *testing.T) {
+	t.Parallel()
+	dir := openBanditDir(t)
+	p := startDev(t)
+	ready := filepath.Join(t.TempDir(), "ready.json")
+	require.NoError(t, p.save(ready))
+	r, err := replay(t, dir, ready, "--floor")
+	require.NoError(t, err, "%v", r.Violations)
+	requirePass(t, r, 20_000)
+	require.Positive(t, r.Accepted["CLICK"])
+	exhausted := 0
+	for _, c := range r.Campaigns {
+		if float64(c.PeriodNanos) > 0.99*float64(c.LimitNanos) {
+			exhausted++
+		}
+	}
+	require.Positive(t, exhausted, "budgets must run out, else the run shows little")
+	require.EqualValues(t, 20_000, r.FloorLatency.Count)
+	t.Logf("%d budgets ran out, the floor has %v", exhausted, *r.FloorLatency)
+	p.stop(t)
+}
+
+// TestOpenBanditThroughAFlushAndAKill empties Redis in the middle of a run, and later kills everything and starts it again.
+func TestOpenBanditThroughAFlushAndAKill(t *testing.T) {
+	t.Parallel()
+	const pages = 6000
+	dir, data := openBanditDir(t), keptDir(t)
+	ready := filepath.Join(t.TempDir(), "ready.json")
+	p := startDev(t, "--data", data)
+	require.NoError(t, p.save(ready))
+	type result struct {
+		report openbandit.Report
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() {
+		r, err := replay(t, dir, ready, "--limit", strconv.Itoa(pages), "--ride-out", "90s")
+		done <- result{r, err}
+	}()
+	p.untilBilled(t, pages/4)
+	p.flushRedis(t)
+	p.untilBilled(t, 2*pages)
+	p.kill()
+	p = startDev(t, "--data", data)
+	require.NoError(t, p.save(ready))
+	got := <-done
+	require.NoError(t, got.err, "%v", got.report.Violations)
+	requirePass(t, got.report, pages)
+	require.Positive(t, got.report.Cut, "the kill came after the run")
+	require.Contains(t, p.requireAudit(t), "clean")
+	p.stop(t)
+}
+
+// untilBilled waits until the database has so many events.
+func (p *program) untilBilled(t *testing.T, events int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		sum := 0
+		for _, n := range p.billed(t) {
+			sum += n
+		}
+		return sum >= events
+	}, 2*time.Minute, 50*time.Millisecond)
+}
+
+// flushRedis empties Redis and waits until the index is there again.
+func (p *program) flushRedis(t *testing.T) {
+	t.Helper()
+	client, err := index.Open(p.RedisURL)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, client.Close()) }()
+	require.NoError(t, client.FlushAll(t.Context()).Err())
+	flushed := time.Now()
+	require.Eventually(t, func() bool {
+		keys, err := client.Keys(t.Context(), "{gavel:index}:*").Result()
+		return err == nil && len(keys) > 0
+	}, 10*time.Second, 10*time.Millisecond, "the index must be back within 10 s")
+	t.Logf("the index was back %v after FLUSHALL", time.Since(flushed).Round(time.Millisecond))
+}
