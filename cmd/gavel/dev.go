@@ -334,10 +334,16 @@ type progress struct {
 
 func (p *progress) line(format string, args ...any) { fmt.Fprintf(p.w, format+"\n", args...) }
 
+// fetch is told of bytes while packages come, of packages while they are unpacked.
 func (p *progress) fetch(stage string, done, total int64) {
 	text := stage
-	if total > 0 {
-		text = fmt.Sprintf("%s: %d %% of %.1f MB", stage, done*100/total/10*10, float64(total)/1e6)
+	switch {
+	case total >= 1e5:
+		text = fmt.Sprintf("%s: %d %% of %.1f MB", stage, done*100/total/20*20, float64(total)/1e6)
+	case total > 0 && done < total:
+		return // too small to watch
+	case total > 0:
+		text = fmt.Sprintf("%s: done", stage)
 	}
 	if text != p.last {
 		p.last = text
