@@ -9,7 +9,8 @@
 // [NewPlan] turns each item into an advertiser with a campaign, an ad group and an ad, and each row into one page load with
 // three slots by a user of a stable, synthetic population. Everything follows from the log and the run's name: no clock, no
 // randomness. The features are hashed, so what they become is a choice: feature 0 is the gender, 1 the age, 2 an interest,
-// 3 the country, each value by its rank in frequency. Interests carry the run's name, so the ads of one run are eligible in
+// 3 the country, each value by its rank in frequency. The row's item is what the user looks at: campaigns that pay per click
+// retarget those who look at their item. Interests carry the run's name, so the ads of one run are eligible in
 // its own page loads only; whatever else the server has may compete for them.
 //
 // # What is sent

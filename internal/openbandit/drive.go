@@ -201,7 +201,7 @@ func (d *driver) look(req *pageRequest, user *User, page *pageAnswer) bool {
 			d.diary.violate("%s: account %d is on the page twice", req.RequestID, ad.account)
 		}
 		advertisers[ad.account] = true
-		if s, ours := d.items[ad.id]; ours && !d.plan.Shops[s].Audience.Admits(user) {
+		if s, ours := d.items[ad.id]; ours && !d.plan.Shops[s].Admits(user) {
 			d.diary.violate("%s: ad %d was shown to %+v, whom it does not target", req.RequestID, ad.id, *user)
 		}
 	}

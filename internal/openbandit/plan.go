@@ -45,7 +45,9 @@ type Limit struct {
 // Audience is whom an ad group targets. What is empty does not restrict.
 type Audience struct {
 	Interests []string // values of the interest feature
-	Genders   []string
+	// Visitors restricts to those who look at the shop's item: the row of their page load is of it.
+	Visitors bool
+	Genders  []string
 	// AgeBuckets are v5's; MinAge and MaxAge are the same in years, 0 without a restriction.
 	AgeBuckets     []string
 	MinAge, MaxAge int
@@ -100,15 +102,15 @@ var timeZones = []string{"UTC", "Asia/Tokyo", "America/Los_Angeles", "Europe/Ber
 // shop plans the n-th item. style is the rank of its item_feature_2.
 func (p *Plan) shop(n int, item Item, style int) Shop {
 	s := Shop{Item: item, TimeZone: timeZones[n%len(timeZones)], Billable: billImpression, Bid: bidOf(item), Audience: p.audience(item, style)}
-	// All budgets together hold little more than the 60,000 impressions of the small-size log, so that most run out on the way
+	// All budgets together hold about the 60,000 impressions of the small-size log, so that many run out on the way
 	// and even the lowest bid has its turn. An item's holds this many impressions at its bid.
 	impressions := [...]int64{300, 1_200, 2_000, 3_000, 4_000}[n%5]
 	budget := s.Bid * money.Micros(impressions) / 1000
 	if n%3 == 2 {
-		s.Billable = billClick
-		s.Bid /= 5 // one click in 200 impressions is worth the same
-		// The price of every click that may come must be there: the money of 15 clicks serves some 1,600 impressions.
-		budget = s.Bid * [...]money.Micros{5, 12, 15, 20, 30}[n%5]
+		// Retargeting, paid per click: a visitor is worth twice as much, at one click in 200 impressions. The price of every
+		// click that may come must be there, so the least of these budgets serves a few hundred impressions.
+		s.Billable, s.Bid, s.Audience = billClick, 2*s.Bid/5, Audience{Visitors: true}
+		budget = s.Bid * [...]money.Micros{3, 6, 8, 12, 20}[n%5]
 	}
 	s.setBudget(n%4, budget)
 	if s.Billable == billImpression && (n%4 == 1 || n%7 == 0) {
@@ -168,11 +170,12 @@ func (p *Plan) taste(item Item) []string {
 	return some
 }
 
-// Admits reports whether the audience allows a user.
-func (a *Audience) Admits(u *User) bool {
+// Admits reports whether the shop's audience allows a user.
+func (s *Shop) Admits(u *User) bool {
+	a := &s.Audience
 	in := func(list []string, v string) bool { return len(list) == 0 || slices.Contains(list, v) }
 	age := a.MinAge == 0 || u.Age >= a.MinAge && u.Age <= a.MaxAge
-	return age && in(a.Interests, u.Interest) && in(a.Genders, u.Gender) && in(a.Countries, u.Country) && in(a.AppTypes, u.AppType)
+	return age && (!a.Visitors || u.Item == s.Item.ID) && in(a.Interests, u.Interest) && in(a.Genders, u.Gender) && in(a.Countries, u.Country) && in(a.AppTypes, u.AppType)
 }
 
 // everyone is the interest that all users of a run have; interest names one that some have.
@@ -180,10 +183,17 @@ func (p *Plan) everyone() string { return "ob." + p.Run + ".all" }
 
 func (p *Plan) interest(value string) string { return "ob." + p.Run + "." + value[:8] }
 
-// spec is the audience as a v5 targeting_spec. It always restricts to the run's own users.
-func (p *Plan) spec(a *Audience) map[string][]string {
+// visitor is the interest of those who look at an item.
+func (p *Plan) visitor(item int) string { return fmt.Sprintf("ob.%s.item-%d", p.Run, item) }
+
+// spec is the shop's audience as a v5 targeting_spec. It always restricts to the run's own users.
+func (p *Plan) spec(s *Shop) map[string][]string {
+	a := &s.Audience
 	interests := []string{p.everyone()}
-	if len(a.Interests) > 0 {
+	switch {
+	case a.Visitors:
+		interests = []string{p.visitor(s.Item.ID)}
+	case len(a.Interests) > 0:
 		interests = interests[:0]
 		for _, v := range a.Interests {
 			interests = append(interests, p.interest(v))
@@ -230,16 +240,13 @@ type userRequest struct {
 func (p *Plan) page(n int) (pageRequest, User) {
 	r := &p.Log.Rows[n]
 	u := p.users.user(r)
-	return p.request(fmt.Sprintf("ob-%s-%s-%d", p.Run, r.Policy, r.Line), u), u
-}
-
-func (p *Plan) request(id string, u User) pageRequest {
+	id := fmt.Sprintf("ob-%s-%s-%d", p.Run, r.Policy, r.Line)
 	req := pageRequest{RequestID: id, Placement: "BROWSE", User: userRequest{
-		ID: u.ID, Country: u.Country, Gender: u.Gender, Age: u.Age, Interests: []string{p.everyone(), p.interest(u.Interest)},
+		ID: u.ID, Country: u.Country, Gender: u.Gender, Age: u.Age, Interests: []string{p.everyone(), p.interest(u.Interest), p.visitor(u.Item)},
 	}}
 	req.Device.AppType = u.AppType
 	for i := 1; i <= slots; i++ {
 		req.Slots = append(req.Slots, slotRequest{ID: "s" + strconv.Itoa(i), Position: i})
 	}
-	return req
+	return req, u
 }

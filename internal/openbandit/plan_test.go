@@ -39,6 +39,8 @@ func TestUsersComeBackAndKeepTheirFeatures(t *testing.T) {
 	seen := map[string]User{}
 	for n := range p.Log.Rows {
 		u := p.users.user(&p.Log.Rows[n])
+		require.Equal(t, p.Log.Rows[n].Item, u.Item)
+		u.Item = 0
 		if known, ok := seen[u.ID]; ok {
 			require.Equal(t, known, u)
 		}
@@ -67,14 +69,15 @@ func TestThePlanHasEveryKindOfCampaign(t *testing.T) {
 		}
 		a := s.Audience
 		count[fmt.Sprintf("by taste %t, gender %t, age %t, country %t", a.Interests != nil, a.Genders != nil, a.AgeBuckets != nil, a.Countries != nil)]++
-		require.GreaterOrEqual(t, s.Bid, bidOf(s.Item)/5)
-		if s.Billable == billClick {
+		if a.Visitors {
+			count["retargeting"]++
+			require.Equal(t, billClick, s.Billable)
 			require.GreaterOrEqual(t, s.Limits[0].Most, 2*s.Bid, "it can pay for a click")
 		}
 	}
 	for _, kind := range []string{
 		billImpression, billClick, "DAILY", "LIFETIME", "CBO_ADGROUP", "AD_GROUP DAILY", "AD_GROUP LIFETIME", "CAMPAIGN DAILY", "CAMPAIGN LIFETIME",
-		"capped", "zone UTC", "zone Asia/Tokyo", "zone America/Los_Angeles", "zone Europe/Berlin",
+		"capped", "retargeting", "zone UTC", "zone Asia/Tokyo", "zone America/Los_Angeles", "zone Europe/Berlin",
 		"by taste false, gender false, age false, country false", "by taste true, gender false, age false, country false",
 		"by taste false, gender true, age false, country false", "by taste false, gender false, age true, country false",
 		"by taste true, gender false, age false, country true",
@@ -90,11 +93,11 @@ func TestWhomAnAudienceAdmitsIsWhomItsSpecTargets(t *testing.T) {
 	admitted := 0
 	for i := range p.Shops {
 		s := &p.Shops[i]
-		spec := p.spec(&s.Audience)
+		spec := p.spec(s)
 		for n := range p.Log.Rows {
 			req, user := p.page(n)
 			want := targets(spec, &req)
-			require.Equal(t, want, s.Audience.Admits(&user), "%v %+v", spec, user)
+			require.Equal(t, want, s.Admits(&user), "%v %+v", spec, user)
 			if want {
 				admitted++
 			}
@@ -115,7 +118,7 @@ func TestOtherRunsAreNotEligibleOnAPage(t *testing.T) {
 	for n := range l.Rows {
 		req, _ := one.page(n)
 		for i := range two.Shops {
-			require.False(t, targets(two.spec(&two.Shops[i].Audience), &req))
+			require.False(t, targets(two.spec(&two.Shops[i]), &req))
 		}
 	}
 	for _, name := range []string{"", "A", "a b", "-a", strings.Repeat("a", 25)} {

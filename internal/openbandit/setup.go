@@ -44,7 +44,7 @@ func (d *driver) createShop(ctx context.Context, s *Shop) (ids placed, err error
 	campaign := map[string]any{"name": name, "objective_type": objective}
 	group := map[string]any{
 		"name": name, "billable_event": s.Billable, "bid_in_micro_currency": s.Bid, "budget_type": s.BudgetType,
-		"placement_group": "BROWSE", "targeting_spec": d.plan.spec(&s.Audience),
+		"placement_group": "BROWSE", "targeting_spec": d.plan.spec(s),
 	}
 	for _, l := range s.Limits {
 		switch {

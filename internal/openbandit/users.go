@@ -36,6 +36,7 @@ type User struct {
 	Country  string
 	AppType  string
 	Interest string // the value of the feature, without the run's name
+	Item     int    // what the user looks at on this page load
 }
 
 // population makes the users of a log's rows.
@@ -92,7 +93,7 @@ func (p *population) values(feature int) []string {
 	return list
 }
 
-// user is the one who made a row's page load. The same row has the same user in every run.
+// user is the one who made a row's page load. The same row has the same user in every run; users keep all but their Item.
 func (p *population) user(r *Row) User {
 	features := xxh3.HashString(strings.Join(r.User[:], " "))
 	number := xxh3.HashString(fmt.Sprintf("%s %d %d", r.Policy, r.Line, r.At.UnixNano())) % p.size[r.User]
@@ -105,5 +106,6 @@ func (p *population) user(r *Row) User {
 		Country:  countries[p.ranks[countryFeature][r.User[countryFeature]]%len(countries)],
 		AppType:  appTypes[xxh3.HashString(id)%uint64(len(appTypes))],
 		Interest: r.User[interestFeature],
+		Item:     r.Item,
 	}
 }
