@@ -40,6 +40,8 @@ type devSecrets struct {
 // Run starts the stack and serves until ctx ends.
 func (c devCmd) Run(ctx context.Context, w world) (err error) {
 	start := time.Now()
+	ctx, cancel := underGoRun(ctx)
+	defer cancel()
 	dir, remove, err := c.dir()
 	if err != nil {
 		return err
