@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gavel/internal/testenv"
+)
+
+// gavel runs a command in this process.
+func gavel(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	err := run(t.Context(), args, world{getenv: os.Getenv, stdout: &out, stderr: &out})
+	return out.String(), err
+}
+
+func TestMigrateUpStatusDown(t *testing.T) {
+	t.Parallel()
+	url := testenv.EmptyPostgres(t)
+	steps := []struct{ command, want string }{
+		{"status", "pending  00001_accounts_and_campaigns.sql"},
+		{"up", "applied 00002_money.sql"},
+		{"up", "nothing to apply"},
+		{"status", "applied  00002_money.sql"},
+		{"down", "took back 00002_money.sql"},
+		{"down", "took back 00001_accounts_and_campaigns.sql"},
+		{"down", "nothing to take back"},
+		{"up", "applied 00001_accounts_and_campaigns.sql"},
+	}
+	for _, s := range steps {
+		out, err := gavel(t, "migrate", s.command, "--database-url", url)
+		require.NoError(t, err)
+		require.Contains(t, out, s.want)
+	}
+}
+
+func TestAuditExitsWithOneOnAViolation(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	out, err := gavel(t, "audit", "--database-url", url)
+	require.NoError(t, err)
+	require.Contains(t, out, "clean: I1-I6 hold")
+
+	db, err := openDatabase(t.Context(), url, nil)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), `WITH a AS (INSERT INTO ad_accounts (name, country, currency) VALUES ('a', 'US', 'USD') RETURNING id),
+		b AS (INSERT INTO budgets (ad_account_id, scope, scope_id, kind) SELECT id, 'AD_ACCOUNT', id, 'DAILY' FROM a RETURNING id)
+		INSERT INTO budget_periods (budget_id, period, escrow_nanos) SELECT id, 20261123, 5 FROM b`)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	out, err = gavel(t, "audit", "--json", "--database-url", url)
+	require.ErrorIs(t, err, errUnclean)
+	var verdict struct {
+		Clean      bool `json:"clean"`
+		Violations []struct {
+			Invariant string `json:"invariant"`
+		} `json:"violations"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &verdict), out)
+	require.False(t, verdict.Clean)
+	require.Equal(t, "I6", verdict.Violations[0].Invariant, "money in escrow that no lease holds")
+}
+
+func TestKeysAreMadeListedAndRevoked(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	out, err := gavel(t, "key", "create", "--role", "FEED", "--name", "home feed", "--may-explain", "--database-url", url)
+	require.NoError(t, err)
+	require.Regexp(t, `gvl_feed_\S{43}`, out)
+	out, err = gavel(t, "key", "list", "--database-url", url)
+	require.NoError(t, err)
+	require.Regexp(t, `1\s+FEED\s+-\s+true\s+\S+\s+-\s+home feed`, out)
+	require.NotContains(t, out, "gvl_feed_")
+	out, err = gavel(t, "key", "revoke", "1", "--database-url", url)
+	require.NoError(t, err)
+	require.Contains(t, out, "revoked key 1")
+	_, err = gavel(t, "key", "revoke", "1", "--database-url", url)
+	require.Error(t, err)
+	_, err = gavel(t, "key", "create", "--role", "ADVERTISER", "--name", "x", "--database-url", url)
+	require.ErrorContains(t, err, "ad_account_id")
+}
