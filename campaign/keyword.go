@@ -34,7 +34,11 @@ func matchTypes() []MatchType {
 	return []MatchType{MatchBroad, MatchPhrase, MatchExact, MatchExactNegative, MatchPhraseNegative}
 }
 
-func newKeyword(account AdAccountID, parent AdGroupID, in KeywordInput) (AdGroupKeyword, []fault.Field) {
+// CheckKeyword says, in words for the advertiser, why a keyword could never match; nil if it could. An ad group with such a
+// keyword would be accepted here and then never be served.
+type CheckKeyword func(k Keyword) error
+
+func newKeyword(account AdAccountID, parent AdGroupID, in KeywordInput, check CheckKeyword) (AdGroupKeyword, []fault.Field) {
 	var p fault.Fields
 	k := AdGroupKeyword{AdAccountID: account, AdGroupID: parent}
 	required(&p, "match_type", in.MatchType)
@@ -47,6 +51,11 @@ func newKeyword(account AdAccountID, parent AdGroupID, in KeywordInput) (AdGroup
 	if in.Value.Given() {
 		k.Value = strings.TrimSpace(k.Value)
 		checkText(&p, "value", k.Value, 1, MaxKeywordLength)
+	}
+	if len(p) == 0 {
+		if err := check(k.Keyword); err != nil {
+			p.Add("value", err.Error())
+		}
 	}
 	return k, p
 }

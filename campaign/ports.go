@@ -142,6 +142,8 @@ type AdTx interface {
 type ChildTx interface {
 	// InsertKeyword returns the one that exists already, no longer archived, when there is one.
 	InsertKeyword(ctx context.Context, k AdGroupKeyword) (AdGroupKeyword, error)
+	// CountKeywords counts those of an ad group that are not archived.
+	CountKeywords(ctx context.Context, parent AdGroupID) (int, error)
 	InsertAudience(ctx context.Context, a Audience) (Audience, error)
 	// AudiencesOf returns those of ids that the account has.
 	AudiencesOf(ctx context.Context, account AdAccountID, ids []AudienceID) ([]AudienceID, error)

@@ -27,7 +27,7 @@ const (
 	MaxPageSize = 250
 	// MaxAudienceUsers is the most users of one change to an audience.
 	MaxAudienceUsers = 10_000
-	// MaxKeywords is the most keywords of one create.
+	// MaxKeywords is the most keywords of one create, and of an ad group.
 	MaxKeywords = 1_000
 )
 

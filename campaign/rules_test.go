@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -236,10 +237,10 @@ func TestAdAccountKeywordAudienceRules(t *testing.T) {
 	require.Empty(t, problems)
 	require.Equal(t, "Europe/Berlin", a.TimeZone)
 
-	k, problems := newKeyword(testAccount, 5, KeywordInput{MatchType: Some(MatchBroad), Value: Some("  red shoes ")})
+	k, problems := newKeyword(testAccount, 5, KeywordInput{MatchType: Some(MatchBroad), Value: Some("  red shoes ")}, anyKeyword)
 	require.Empty(t, problems)
 	require.Equal(t, "red shoes", k.Value)
-	_, problems = newKeyword(testAccount, 5, KeywordInput{MatchType: Some[MatchType]("FUZZY"), Value: Some(strings.Repeat("x", 121))})
+	_, problems = newKeyword(testAccount, 5, KeywordInput{MatchType: Some[MatchType]("FUZZY"), Value: Some(strings.Repeat("x", 121))}, anyKeyword)
 	require.Equal(t, []string{"match_type", "value"}, names(problems))
 
 	_, problems = newAudience(testAccount, AudienceInput{Name: Some("a"), Type: Some("ACTALIKE")})
@@ -278,4 +279,13 @@ func TestTheDecodersProblemHidesTheRulesOfTheSameField(t *testing.T) {
 	rules := []fault.Field{{Name: "bid", Message: "is required"}, {Name: "bidder", Message: "is required"}, {Name: "spec", Message: "y"}}
 	require.Equal(t, []string{"bid", "spec.GENDER[0]", "bidder"}, names(invalid(decoded, rules).Fields))
 	require.Nil(t, invalid(nil, nil))
+}
+
+func anyKeyword(Keyword) error { return nil }
+
+func TestAKeywordThatCannotMatchIsRefused(t *testing.T) {
+	t.Parallel()
+	_, problems := newKeyword(testAccount, 5, KeywordInput{MatchType: Some(MatchBroad), Value: Some("?!")},
+		func(Keyword) error { return errors.New("has no letter and no number") })
+	require.Equal(t, []string{"value"}, names(problems))
 }

@@ -14,6 +14,7 @@ import (
 type Config struct {
 	Store             Store
 	ValidateTargeting ValidateTargeting
+	CheckKeyword      CheckKeyword
 	Now               func() time.Time
 	// Random is where keys come from: crypto/rand.Reader.
 	Random io.Reader
@@ -26,6 +27,7 @@ type Config struct {
 type Service struct {
 	store    Store
 	validate ValidateTargeting
+	keyword  CheckKeyword
 	now      func() time.Time
 	random   io.Reader
 	tx       Tx // not nil inside Once: all writes join it
@@ -33,7 +35,7 @@ type Service struct {
 
 // NewService returns a service.
 func NewService(c Config) *Service {
-	return &Service{store: c.Store, validate: c.ValidateTargeting, now: c.Now, random: c.Random}
+	return &Service{store: c.Store, validate: c.ValidateTargeting, keyword: c.CheckKeyword, now: c.Now, random: c.Random}
 }
 
 // inTx runs f in a transaction, or in the one of Once.

@@ -33,7 +33,7 @@ func (s *Service) CreateKeywords(ctx context.Context, account AdAccountID, paren
 		}
 		written := false
 		for i, item := range items {
-			k, problems := newKeyword(account, parent.Value, item.Input)
+			k, problems := newKeyword(account, parent.Value, item.Input, s.keyword)
 			if results[i].Err = invalid(item.Problems, problems); results[i].Err != nil {
 				continue
 			}
@@ -44,6 +44,14 @@ func (s *Service) CreateKeywords(ctx context.Context, account AdAccountID, paren
 		}
 		if !written {
 			return nil
+		}
+		// The ad group is locked: nobody adds others meanwhile.
+		n, err := tx.CountKeywords(ctx, parent.Value)
+		if err != nil {
+			return fmt.Errorf("count keywords: %w", err)
+		}
+		if n > MaxKeywords {
+			return fault.InvalidFields("invalid input", fault.Field{Name: "keywords", Message: fmt.Sprintf("the ad group would have %d, at most %d are allowed", n, MaxKeywords)})
 		}
 		return tx.Changed(ctx, EntityAdGroup, []int64{int64(parent.Value)})
 	})

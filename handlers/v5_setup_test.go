@@ -49,7 +49,7 @@ func setupV5(t *testing.T) *v5Bundle {
 		require.NoError(t, db.Close())
 	})
 	b := &v5Bundle{T: t, db: db, app: newApp(), ring: campaign.NewKeyRing(store, slog.New(slog.DiscardHandler))}
-	b.svc = campaign.NewService(campaign.Config{Store: store, ValidateTargeting: targeting.Canonicalize, Now: time.Now, Random: rand.Reader})
+	b.svc = campaign.NewService(campaign.Config{Store: store, ValidateTargeting: targeting.Canonicalize, CheckKeyword: targeting.CheckKeyword, Now: time.Now, Random: rand.Reader})
 	b.api = RegisterV5(b.app, b.svc, b.ring)
 
 	own, other := b.newAccount(), b.newAccount()

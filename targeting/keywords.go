@@ -12,8 +12,8 @@ import (
 const (
 	// MaxKeywords is the most keywords of an ad group.
 	MaxKeywords = 1000
-	// MaxKeywordBytes is the most bytes of one keyword: 80 characters at four bytes.
-	MaxKeywordBytes = 320
+	// MaxKeywordBytes is the most bytes of one keyword: 120 characters at four bytes.
+	MaxKeywordBytes = 480
 )
 
 // keyword is a keyword in normal form.

@@ -86,7 +86,9 @@ func TestCheckKeyword(t *testing.T) {
 	require.NoError(t, targeting.CheckKeyword(campaign.Keyword{MatchType: campaign.MatchBroad, Value: "red shoes"}))
 	require.ErrorContains(t, targeting.CheckKeyword(campaign.Keyword{MatchType: "broad", Value: "red"}), `"broad"`)
 	require.ErrorContains(t, targeting.CheckKeyword(campaign.Keyword{MatchType: campaign.MatchBroad, Value: "!?"}), `"!?"`)
-	require.ErrorContains(t, targeting.CheckKeyword(campaign.Keyword{MatchType: campaign.MatchExact, Value: strings.Repeat("x", 321)}), "320")
+	require.ErrorContains(t, targeting.CheckKeyword(campaign.Keyword{MatchType: campaign.MatchExact, Value: strings.Repeat("x", 481)}), "480")
+	require.NoError(t, targeting.CheckKeyword(campaign.Keyword{MatchType: campaign.MatchExact, Value: strings.Repeat("𐐀", campaign.MaxKeywordLength)}),
+		"what the API takes can be served")
 }
 
 func TestNormalizeTextIsStable(t *testing.T) {

@@ -61,6 +61,15 @@ func (t *txn) InsertKeyword(ctx context.Context, k campaign.AdGroupKeyword) (cam
 	return row.entity(), err
 }
 
+const countKeywordsSQL = `SELECT count(*) FROM keywords WHERE ad_group_id = $1 AND NOT archived`
+
+// CountKeywords implements campaign.ChildTx.
+func (t *txn) CountKeywords(ctx context.Context, parent campaign.AdGroupID) (int, error) {
+	var n int
+	err := t.get(ctx, &n, countKeywordsSQL, int64(parent))
+	return n, err
+}
+
 const audienceColumns = `id, ad_account_id, name, description, size, created_at, updated_at`
 
 const audienceSQL = `SELECT ` + audienceColumns + ` FROM audiences WHERE ad_account_id = $1 AND id = $2`

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -190,4 +191,22 @@ func TestKeywords(t *testing.T) {
 	require.Empty(t, none)
 	_, err = b.svc.CreateKeywords(t.Context(), b.account("UTC").ID, campaign.Some(g.ID), nil, in[:1])
 	require.ErrorContains(t, err, "parent_id")
+}
+
+// TestAnAdGroupHasAtMostMaxKeywords: over the limit its ads could not be served, so the API must say so.
+func TestAnAdGroupHasAtMostMaxKeywords(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	a, _, g, _ := b.tree()
+	var all []campaign.KeywordInput
+	for i := range campaign.MaxKeywords {
+		all = append(all, campaign.KeywordInput{MatchType: campaign.Some(campaign.MatchBroad), Value: campaign.Some(fmt.Sprint("word ", i))})
+	}
+	_, err := b.svc.CreateKeywords(t.Context(), a.ID, campaign.Some(g.ID), nil, items(all...))
+	require.NoError(t, err)
+	_, err = b.svc.CreateKeywords(t.Context(), a.ID, campaign.Some(g.ID), nil, items(all[:10]...))
+	require.NoError(t, err, "they are there already")
+	one := campaign.KeywordInput{MatchType: campaign.Some(campaign.MatchBroad), Value: campaign.Some("one more")}
+	_, err = b.svc.CreateKeywords(t.Context(), a.ID, campaign.Some(g.ID), nil, items(one))
+	require.ErrorContains(t, err, "keywords: the ad group would have 1001, at most 1000 are allowed")
 }
