@@ -84,7 +84,6 @@ type pocket struct {
 	cried       bool // Hungry was told
 	usedAt      Tick
 	deniedUntil Tick
-	deniedBy    string
 
 	// spend rate: what was reserved since rateSince
 	reservedSince money.Nanos

@@ -140,14 +140,13 @@ func (w *Wallet) Settle(now Tick, g Granted) {
 	p.asked = false
 	serveUntil := g.Want.Sent.Add(w.config.TTL)
 	if g.LeaseID == 0 {
-		p.deniedUntil, p.deniedBy = now.Add(denialTTL), g.BlockedBy
+		p.deniedUntil = now.Add(denialTTL)
 		if g.Want.Extend != 0 { // the lease is closed: forget it, ask for a new one next
 			p.drop(g.Want.Extend)
 			p.deniedUntil = 0
 		}
 		return
 	}
-	p.deniedBy = ""
 	if g.Want.Extend != 0 {
 		p.extended(now, g, serveUntil)
 		return
@@ -163,7 +162,7 @@ func (p *pocket) extended(now Tick, g Granted, serveUntil Tick) {
 		}
 		if g.Amount == h.amount && g.Want.Wish > 0 {
 			// Nothing was added although it was wished for: do not ask again at once.
-			p.deniedUntil, p.deniedBy = now.Add(denialTTL), g.BlockedBy
+			p.deniedUntil = now.Add(denialTTL)
 		}
 		h.amount, h.promised, h.maxExp = g.Amount, g.Posted, g.MaxExp
 		h.serveUntil = max(h.serveUntil, serveUntil)
@@ -247,15 +246,4 @@ func (w *Wallet) Held(now Tick) (rest money.Nanos, leases int) {
 		s.mu.Unlock()
 	}
 	return rest, leases
-}
-
-// DeniedBy names the budget line that stopped a key at its last grant, "" if none did.
-func (w *Wallet) DeniedBy(key Key) string {
-	s := w.shard(key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p := s.pockets[key]; p != nil {
-		return p.deniedBy
-	}
-	return ""
 }

@@ -79,9 +79,6 @@ func NewIngest(c IngestConfig) (*Ingest, error) {
 	return in, nil
 }
 
-// Open verifies a token without accepting anything. The errors are those of [Keys.Open].
-func (in *Ingest) Open(text []byte) (Token, error) { return in.keys.Open(text, in.clock.Now()) }
-
 // Accept verifies a token, of the given kinds only, and makes its event durable. When it returns nil the event is accepted
 // and will be billed exactly once, whatever happens to this process. Errors: ErrForged, ErrExpired, ErrFull, ctx's.
 //
