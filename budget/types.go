@@ -76,7 +76,9 @@ type Lease struct {
 	PeriodIDs []int64
 	// Amount is what the lease took into escrow; Posted the part of it already charged: 0 ≤ Posted ≤ Amount.
 	Amount, Posted money.Nanos
-	Open           bool
+	// MaxExp is the latest expiry of any token on the lease.
+	MaxExp time.Time
+	Open   bool
 }
 
 // Period is one budget line in one period: a day (yyyymmdd) or the lifetime (0).
