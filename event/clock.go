@@ -7,37 +7,36 @@ import (
 	"gavel/budget"
 )
 
-// Clock is a node's time. It starts at the wall clock, or at a floor if that is later, and then follows the monotonic
-// clock: it never goes back, and a jump of the wall clock does not reach it.
+// Clock is a node's budget.Clock for concurrent use. Until it is first raised it stands at the beginning of time.
 type Clock struct {
-	now func() time.Time
+	tick func() budget.Tick
 
 	mu    sync.Mutex
-	start time.Time // monotonic reading included
-	wall  time.Time
+	clock budget.Clock
 }
 
-// NewClock returns a clock on now, which is time.Now outside of tests.
-func NewClock(now func() time.Time) *Clock {
-	start := now()
-	return &Clock{now: now, start: start, wall: start.Round(0)}
+// NewClock returns a clock that follows tick: Ticks() outside of tests.
+func NewClock(tick func() budget.Tick) *Clock { return &Clock{tick: tick} }
+
+// Ticks returns the monotonic time since the call of Ticks.
+func Ticks() func() budget.Tick {
+	start := time.Now()
+	return func() budget.Tick { return budget.Tick(time.Since(start)) }
 }
 
 // Raise lifts the clock to floor if it is behind.
 func (c *Clock) Raise(floor time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if behind := floor.Sub(c.wall.Add(c.now().Sub(c.start))); behind > 0 {
-		c.wall = c.wall.Add(behind)
-	}
+	c.clock.Raise(c.tick(), floor)
 }
 
-// Now is the node's time, to the microsecond, as Postgres keeps it.
+// Now is the node's time.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.wall.Add(c.now().Sub(c.start)).Truncate(time.Microsecond)
+	return c.clock.Now(c.tick())
 }
 
-// Tick is the monotonic time since the clock was made.
-func (c *Clock) Tick() budget.Tick { return budget.Tick(c.now().Sub(c.start)) }
+// Tick is the monotonic time on which leases are served.
+func (c *Clock) Tick() budget.Tick { return c.tick() }

@@ -16,16 +16,14 @@ type Ingest struct {
 	keys    *Keys
 	clock   *Clock
 	journal Journal
-	maxOpen uint64
 	fatal   func(error)
 	trace   span.Tracer
 
 	mu      sync.Mutex
 	waiting *group // collects while the group before it is being written
 	writing bool
-	// unbilled are the acceptance times of what is waiting, being written or not yet billed, in order: the times are strictly
-	// those in the journal, so the oldest one is the watermark.
-	unbilled []time.Time
+	// intake has what is waiting, being written or not yet billed, in the order of the journal
+	intake   *budget.Intake
 	billedTo uint64 // journal index of the newest billed record
 	notify   chan struct{}
 	writers  sync.WaitGroup
@@ -51,10 +49,13 @@ type IngestConfig struct {
 	Trace span.Tracer
 }
 
-// NewIngest opens an ingest on a journal, which may hold events of an earlier run: they are billed first, and the clock is
-// lifted to the newest of them.
+// NewIngest opens an ingest on a journal, which may hold events of an earlier run: they are billed first. The node must join with
+// [Ingest.Newest] and raise the clock to the answer before anything is accepted.
 func NewIngest(c IngestConfig) (*Ingest, error) {
-	in := &Ingest{keys: c.Keys, clock: c.Clock, journal: c.Journal, maxOpen: uint64(c.MaxUnbilled), fatal: c.Fatal, trace: c.Trace, notify: make(chan struct{}, 1)}
+	in := &Ingest{
+		keys: c.Keys, clock: c.Clock, journal: c.Journal, intake: budget.NewIntake(c.MaxUnbilled),
+		fatal: c.Fatal, trace: c.Trace, notify: make(chan struct{}, 1),
+	}
 	first, last, err := c.Journal.Bounds()
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
@@ -73,8 +74,7 @@ func NewIngest(c IngestConfig) (*Ingest, error) {
 		if err != nil {
 			return nil, fmt.Errorf("journal record %d: %w; accepted events may be lost if it is skipped: copy the journal directory away and start with an empty one, then fence the old node", i, err)
 		}
-		in.unbilled = append(in.unbilled, r.AcceptedAt)
-		c.Clock.Raise(r.AcceptedAt)
+		in.intake.Replay(r.AcceptedAt)
 	}
 	return in, nil
 }
@@ -124,32 +124,32 @@ func (g *group) wait(ctx context.Context) error {
 
 // admit verifies a token and puts its event into the group that is written next.
 func (in *Ingest) admit(text []byte, allowed []budget.Kind) (Token, *group, error) {
+	token, err := in.keys.Open(text)
+	if err != nil {
+		return token, nil, err
+	}
+	if !slices.Contains(allowed, token.Kind) {
+		return token, nil, ErrForged
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	now := in.clock.Now() // under the lock, so that the order in the journal is the order of the times
-	token, err := in.keys.Open(text, now)
-	switch {
-	case err != nil:
+	if err := in.intake.Accept(now, token.Exp); err != nil {
 		return token, nil, err
-	case !slices.Contains(allowed, token.Kind):
-		return token, nil, ErrForged
-	case uint64(len(in.unbilled)) >= in.maxOpen:
-		return token, nil, ErrFull
 	}
 	r := Record{AdGroupID: token.AdGroupID, Event: budget.Event{
 		EventID: token.EventID, LeaseID: token.LeaseID, AdID: token.AdID, Price: token.Price, UserHash: token.UserHash, AcceptedAt: now,
 	}}
-	return token, in.join(AppendRecord(nil, &r), now), nil
+	return token, in.join(AppendRecord(nil, &r)), nil
 }
 
 // join adds a record to the group that is written next, and writes it if nobody does.
-func (in *Ingest) join(record []byte, at time.Time) *group {
+func (in *Ingest) join(record []byte) *group {
 	if in.waiting == nil {
 		in.waiting = &group{done: make(chan struct{})}
 	}
 	g := in.waiting
 	g.records = append(g.records, record)
-	in.unbilled = append(in.unbilled, at)
 	if !in.writing {
 		in.writing = true
 		in.writers.Go(in.write)
@@ -187,27 +187,31 @@ func (in *Ingest) write() {
 // Wait returns when nothing is being written any more: after it, if nobody calls Accept, the journal may be closed.
 func (in *Ingest) Wait() { in.writers.Wait() }
 
+// Newest is when the newest event in the journal was accepted, at the start: what the node joins with.
+func (in *Ingest) Newest() time.Time {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.intake.Newest()
+}
+
 // Watermark is the time before which every event that this node accepted is billed. It never decreases.
 func (in *Ingest) Watermark() time.Time {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if len(in.unbilled) > 0 {
-		return in.unbilled[0]
-	}
-	return in.clock.Now()
+	return in.intake.Watermark(in.clock.Now())
 }
 
 // Unbilled is how many accepted events wait for Postgres.
 func (in *Ingest) Unbilled() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return len(in.unbilled)
+	return in.intake.Unbilled()
 }
 
 // billed says that the next n records are billed.
 func (in *Ingest) billed(n int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.unbilled = in.unbilled[n:]
+	in.intake.Billed(n)
 	in.billedTo += uint64(n)
 }

@@ -79,12 +79,14 @@ func open(t *testing.T, dir string, b *bank, maxUnbilled int) *node {
 	t.Helper()
 	j, err := journal.Open(dir)
 	require.NoError(t, err)
-	n := &node{journal: j, clock: event.NewClock(time.Now), outcome: map[budget.Outcome]int{}}
+	n := &node{journal: j, clock: event.NewClock(event.Ticks()), outcome: map[budget.Outcome]int{}}
 	n.in, err = event.NewIngest(event.IngestConfig{
 		Keys: keys(t, keyText("1", 1)), Clock: n.clock, Journal: j, MaxUnbilled: maxUnbilled,
 		Fatal: func(err error) { t.Errorf("fatal: %v", err) },
 	})
 	require.NoError(t, err)
+	n.clock.Raise(n.in.Newest())
+	n.clock.Raise(time.Now())
 	n.biller = event.NewBiller(event.BillerConfig{
 		Ingest: n.in, Committer: b, MaxBatch: 100, CommitTimeout: time.Second, Retry: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Observe: func(counts map[budget.Outcome]int, _ time.Duration) {
@@ -209,14 +211,15 @@ func TestADirectoryHasOneOwnerAndOneNode(t *testing.T) {
 
 func TestTheClockNeverGoesBack(t *testing.T) {
 	t.Parallel()
-	wall := noon
-	c := event.NewClock(func() time.Time { return wall })
+	tick := budget.Tick(7)
+	c := event.NewClock(func() budget.Tick { return tick })
+	c.Raise(noon)
 	require.Equal(t, noon, c.Now())
 	c.Raise(noon.Add(-time.Hour))
 	require.Equal(t, noon, c.Now())
 	c.Raise(noon.Add(time.Hour))
 	require.Equal(t, noon.Add(time.Hour), c.Now())
-	wall = wall.Add(time.Second)
+	tick = tick.Add(time.Second)
 	require.Equal(t, noon.Add(time.Hour+time.Second), c.Now())
 }
 
@@ -243,7 +246,7 @@ func TestDamageInTheMiddleRefusesToStart(t *testing.T) {
 
 	j, err := journal.Open(dir)
 	require.NoError(t, err)
-	_, err = event.NewIngest(event.IngestConfig{Keys: keys(t, keyText("1", 1)), Clock: event.NewClock(time.Now), Journal: j, MaxUnbilled: 10})
+	_, err = event.NewIngest(event.IngestConfig{Keys: keys(t, keyText("1", 1)), Clock: event.NewClock(event.Ticks()), Journal: j, MaxUnbilled: 10})
 	require.ErrorIs(t, err, event.ErrDamaged)
 	require.ErrorContains(t, err, "copy the journal directory away")
 	require.NoError(t, j.Close())

@@ -2,7 +2,6 @@ package event
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"gavel/budget"
@@ -19,8 +18,11 @@ const (
 	Click      = budget.Click
 )
 
-// ErrFull is returned when the journal holds as much as it may: Postgres has been away for too long. Nothing was accepted.
-var ErrFull = errors.New("event: journal is full")
+// The errors of an event that was not accepted, beside ErrForged; see package budget.
+var (
+	ErrExpired = budget.ErrExpired
+	ErrFull    = budget.ErrFull
+)
 
 // Journal is a node's durable queue of accepted events, in the order of acceptance.
 type Journal interface {

@@ -79,11 +79,10 @@ func (s *AdServer) appendAd(dst []byte, base string, in *adRequest, d *auction.D
 // token is what the events of an award have in common. The day is the one of the reservation: whatever time the event
 // comes at, it is charged to the day on which the ad was served (invariant I11).
 func (s *AdServer) token(in *adRequest, d *auction.Decision, w *auction.Award) *event.Token {
-	exp := d.At.Add(s.EventTTL)
-	if w.Reservation.MaxExp.Before(exp) {
-		exp = w.Reservation.MaxExp
+	t := &event.Token{
+		LeaseID: w.Reservation.LeaseID, AdID: w.Ad.AdID, AdGroupID: w.Ad.AdGroupID, Price: w.Price,
+		Exp: w.Reservation.Expires(d.At, s.EventTTL),
 	}
-	t := &event.Token{LeaseID: w.Reservation.LeaseID, AdID: w.Ad.AdID, AdGroupID: w.Ad.AdGroupID, Price: w.Price, Exp: exp}
 	t.Day, t.ImpressionID = w.Reservation.Key.Day, uuid.Must(uuid.NewV7())
 	if in.User.ID != "" {
 		t.UserHash = campaign.UserHash(in.User.ID)

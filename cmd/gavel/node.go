@@ -154,7 +154,8 @@ func (n *node) openMoney(ctx context.Context) (err error) {
 	if n.journal, err = journal.Open(n.config.JournalDir); err != nil {
 		return err
 	}
-	n.clock = event.NewClock(time.Now)
+	n.clock = event.NewClock(event.Ticks())
+	n.clock.Raise(time.Now())
 	n.ingest, err = event.NewIngest(event.IngestConfig{
 		Keys: keys, Clock: n.clock, Journal: n.journal, MaxUnbilled: n.config.MaxUnbilled, Fatal: n.fail, Trace: n.tel.Tracer("gavel/event"),
 	})
@@ -166,6 +167,7 @@ func (n *node) openMoney(ctx context.Context) (err error) {
 	if n.bank, floor, err = bank.New(n.db).Join(ctx, n.journal.NodeID(), n.clock.Now(), times); err != nil {
 		return fmt.Errorf("join as node %s: %w", n.journal.NodeID(), err)
 	}
+	n.clock.Raise(n.ingest.Newest())
 	n.clock.Raise(floor)
 	n.log.InfoContext(ctx, "node joined", "node", n.bank.ID, "epoch", n.bank.Epoch, "unbilled", n.ingest.Unbilled())
 	n.wallet = budget.NewWallet(budget.WalletConfig{TTL: n.config.LeaseTTL, EventTTL: n.config.EventTTL})
