@@ -30,6 +30,10 @@ var notLeaves = map[string][]string{
 	"internal/openbandit":          {"internal/openbandit/postgres", "cmd"}, // a driver of the server, no part of it
 	"internal/openbandit/postgres": {"cmd"},
 
+	// Ends processes at named places in builds with the tag faults, and is empty otherwise. The core never names a place to die at.
+	"internal/failpoint": {"event", "budget/postgres", "internal/torture"},
+	"internal/netfault":  {"internal/torture"}, // breaks connections on purpose
+
 	"internal/torture":          {"cmd"}, // as openbandit
 	"internal/torture/postgres": {"internal/torture", "cmd"},
 }
