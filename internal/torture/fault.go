@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"gavel/internal/torture/postgres"
 )
 
 // Fault is one row of the table.
@@ -41,16 +43,28 @@ type Plan struct {
 	Limit time.Duration
 	// ClockUnsure says that the clocks of nodes are not the client's: nothing is concluded then from the time of an answer.
 	ClockUnsure bool
-	// Err fails the row before it starts: Setup could not make what it needs.
+	// DatabaseOptions are added to the query of the nodes' DATABASE_URL, for a search_path for one.
+	DatabaseOptions map[string]string
+	// Prepare runs on the row's database when it has its schema and before the first node starts. Nil does nothing.
+	Prepare func(ctx context.Context, db *postgres.DB) error
+	// TimeZone is that of every account; "" is a mixture.
+	TimeZone string
+	// Err fails the row before it starts: Setup could not make what it needs. A NotRunError says that it cannot be made here.
 	Err error
 
 	cleanup []func() error
 }
+
+// NotRunError is why a row cannot run here, as an error of Plan.Err or Fault.Run. Such a row is shown as NOT RUN: it has not passed.
+type NotRunError struct{ Reason string }
+
+// Error implements error.
+func (e *NotRunError) Error() string { return "NOT RUN: " + e.Reason }
 
 // Defer runs f when the row is over and its world has been taken down, the last one first.
 func (p *Plan) Defer(f func() error) { p.cleanup = append(p.cleanup, f) }
 
 // Faults are all rows, in the order of the table. A new set of rows is added here.
 func Faults() []Fault {
-	return slices.Concat(processFaults())
+	return slices.Concat(processFaults(), pointFaults(), postgresFaults(), redisFaults(), netFaults(), diskFaults(), clockFaults())
 }

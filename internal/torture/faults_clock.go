@@ -1,0 +1,4 @@
+package torture
+
+// clockFaults are what happens to the time.
+func clockFaults() []Fault { return nil }

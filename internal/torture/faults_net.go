@@ -1,0 +1,4 @@
+package torture
+
+// netFaults are what happens to connections.
+func netFaults() []Fault { return nil }

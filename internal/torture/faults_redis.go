@@ -1,0 +1,4 @@
+package torture
+
+// redisFaults are what happens to Redis.
+func redisFaults() []Fault { return nil }
