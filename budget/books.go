@@ -94,16 +94,6 @@ func (b *Books) Shrink(id LeaseID, promised money.Nanos) {
 	l.Amount = keep
 }
 
-// Extend adds amount to an open lease; the caller has taken it with Grant. It reports false for a lease that is closed.
-func (b *Books) Extend(id LeaseID, amount money.Nanos) bool {
-	l := b.Leases[id]
-	if l == nil || !l.Open {
-		return false
-	}
-	l.Amount += amount
-	return true
-}
-
 // Close ends a lease and gives its rest back. The caller has seen every live node's watermark pass the lease's max_exp.
 func (b *Books) Close(id LeaseID) {
 	l := b.Leases[id]

@@ -2,6 +2,7 @@ package budget_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -61,12 +62,19 @@ func TestBooksKeepTheirInvariants(t *testing.T) {
 			},
 			"close": func(t *rapid.T) { books.Close(anyLease(t, next)) },
 			"extend": func(t *rapid.T) {
-				l := books.Leases[anyLease(t, next)]
-				if l == nil || !l.Open {
+				id := anyLease(t, next)
+				was, open := money.Nanos(0), false
+				if l := books.Leases[id]; l != nil {
+					was, open = l.Amount, l.Open
+				}
+				g := books.Answer(budget.Want{Extend: id, PriceMax: 7, Wish: 20}, nil, 1, time.Time{})
+				if !open {
+					require.Equal(t, budget.BlockedLeaseClosed, g.BlockedBy)
 					return
 				}
-				more, _ := books.Grant(l.PeriodIDs, budget.GrantSize{PriceMax: 7, Wish: 20, Nodes: 1})
-				require.True(t, books.Extend(l.ID, more))
+				require.Equal(t, id, g.LeaseID)
+				require.GreaterOrEqual(t, g.Amount, was)
+				require.Equal(t, books.Leases[id].Amount, g.Amount)
 			},
 			"change limit": func(t *rapid.T) {
 				p := books.Periods[rapid.Int64Range(1, 4).Draw(t, "period")]

@@ -19,12 +19,12 @@ import (
 
 // Bank is the other side of the protocol: budget/postgres.Node, with the grant times bound.
 type Bank interface {
-	// Grant answers each want. budget.ErrFenced: the node must stop.
-	Grant(ctx context.Context, wants []budget.Want) ([]budget.Granted, error)
+	// Grant answers each want; at is the node's clock. budget.ErrFenced: the node must stop.
+	Grant(ctx context.Context, at time.Time, wants []budget.Want) ([]budget.Granted, error)
 	// GiveBack returns what ended leases have not promised. Doing it twice is harmless; not doing it only delays.
 	GiveBack(ctx context.Context, promises []budget.Promise) error
-	// Beat publishes the watermark. budget.ErrFenced: the node must stop.
-	Beat(ctx context.Context, watermark time.Time) error
+	// Beat publishes the watermark and returns the time of Postgres. budget.ErrFenced: the node must stop.
+	Beat(ctx context.Context, watermark time.Time) (time.Time, error)
 	// CloseDue closes up to limit leases that no event can reach any more.
 	CloseDue(ctx context.Context, limit int) (closed int, err error)
 	// Leave ends the epoch: the journal is empty.
@@ -36,6 +36,9 @@ type Config struct {
 	Wallet *budget.Wallet
 	Bank   Bank
 	Tick   func() budget.Tick
+	// Now is the node's clock; Raise lifts it to the time of Postgres when it is behind.
+	Now   func() time.Time
+	Raise func(time.Time)
 	// Watermark is event.Ingest.Watermark.
 	Watermark func() time.Time
 	Log       *slog.Logger
@@ -141,7 +144,7 @@ func (k *Keeper) GrantOnce(ctx context.Context) error {
 func (k *Keeper) ask(ctx context.Context, wants []budget.Want) error {
 	ctx, cancel := context.WithTimeout(ctx, k.c.Timeout)
 	defer cancel()
-	granted, err := k.c.Bank.Grant(ctx, wants)
+	granted, err := k.c.Bank.Grant(ctx, k.c.Now(), wants)
 	if err != nil {
 		return fmt.Errorf("ask for %d grants: %w", len(wants), err)
 	}
@@ -155,7 +158,12 @@ func (k *Keeper) ask(ctx context.Context, wants []budget.Want) error {
 func (k *Keeper) beat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, k.c.Timeout)
 	defer cancel()
-	return k.c.Bank.Beat(ctx, k.c.Watermark())
+	now, err := k.c.Bank.Beat(ctx, k.c.Watermark())
+	if err != nil {
+		return err
+	}
+	k.c.Raise(now)
+	return nil
 }
 
 func (k *Keeper) close(ctx context.Context) error {
@@ -177,7 +185,7 @@ func (k *Keeper) Finish(ctx context.Context) error {
 			return fmt.Errorf("give leases back: %w", err)
 		}
 	}
-	if err := k.c.Bank.Beat(ctx, k.c.Watermark()); err != nil {
+	if _, err := k.c.Bank.Beat(ctx, k.c.Watermark()); err != nil {
 		return fmt.Errorf("publish last watermark: %w", err)
 	}
 	if err := k.c.Bank.Leave(ctx); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,9 @@ import (
 	"gavel/campaign"
 	"gavel/internal/money"
 )
+
+// postgresNow is what a beat answers.
+var postgresNow = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // bank counts what it is asked, in virtual time.
 type bank struct {
@@ -39,7 +43,7 @@ func (b *bank) err() error {
 	return nil
 }
 
-func (b *bank) Grant(_ context.Context, wants []budget.Want) ([]budget.Granted, error) {
+func (b *bank) Grant(_ context.Context, _ time.Time, wants []budget.Want) ([]budget.Granted, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.wants = append(b.wants, wants...)
@@ -64,14 +68,14 @@ func (b *bank) GiveBack(_ context.Context, promises []budget.Promise) error {
 	return nil
 }
 
-func (b *bank) Beat(_ context.Context, watermark time.Time) error {
+func (b *bank) Beat(_ context.Context, watermark time.Time) (time.Time, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err := b.err(); err != nil {
-		return err
+		return time.Time{}, err
 	}
 	b.beats = append(b.beats, watermark)
-	return nil
+	return postgresNow, nil
 }
 
 func (b *bank) CloseDue(context.Context, int) (int, error) { return 0, nil }
@@ -90,6 +94,7 @@ func (b *bank) set(f func()) {
 }
 
 type node struct {
+	raised *atomic.Pointer[time.Time]
 	wallet *budget.Wallet
 	keeper *keeper.Keeper
 	tick   func() budget.Tick
@@ -98,11 +103,13 @@ type node struct {
 func setup(b *bank) node {
 	start := time.Now()
 	n := node{
+		raised: &atomic.Pointer[time.Time]{},
 		wallet: budget.NewWallet(budget.WalletConfig{TTL: 10 * time.Second, EventTTL: time.Minute}),
 		tick:   func() budget.Tick { return budget.Tick(time.Since(start)) },
 	}
 	n.keeper = keeper.New(keeper.Config{
-		Wallet: n.wallet, Bank: b, Tick: n.tick, Watermark: time.Now, Log: slog.New(slog.DiscardHandler), Timeout: time.Second,
+		Wallet: n.wallet, Bank: b, Tick: n.tick, Now: time.Now, Raise: func(at time.Time) { n.raised.Store(&at) }, Watermark: time.Now,
+		Log: slog.New(slog.DiscardHandler), Timeout: time.Second,
 	})
 	return n
 }
@@ -131,6 +138,7 @@ func TestALeaseIsThereSoonAfterItWasMissedAndBeforeItEnds(t *testing.T) {
 		cancel()
 		require.NoError(t, <-done)
 		require.NotEmpty(t, b.returned, "ended leases give back what they did not promise")
+		require.Equal(t, postgresNow, *n.raised.Load(), "a beat lifts the node's clock to that of Postgres")
 		require.InDelta(t, 120, len(b.beats), 3, "twice a second")
 		require.NoError(t, n.keeper.Finish(t.Context()))
 		require.True(t, b.left)

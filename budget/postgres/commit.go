@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -12,11 +11,7 @@ import (
 	"github.com/lib/pq"
 
 	"gavel/budget"
-	"gavel/internal/money"
 )
-
-// errRaced says that another batch inserted one of this batch's events in between; the transaction is tried again.
-var errRaced = errors.New("an event of the batch was inserted by another transaction")
 
 const leaseOwnersSQL = `
 SELECT id, ad_account_id, campaign_id, ad_group_id, currency FROM leases WHERE id = ANY ($1)`
@@ -71,13 +66,10 @@ func (n *Node) Commit(ctx context.Context, events []budget.Event) ([]budget.Outc
 		return nil, nil
 	}
 	b := batch{node: n, events: events}
-	for {
-		err := n.inTx(ctx, func(tx *sqlx.Tx) error { return b.run(ctx, tx) })
-		if errors.Is(err, errRaced) {
-			continue
-		}
-		return b.outcomes, err
+	if err := n.inTx(ctx, func(tx *sqlx.Tx) error { return b.run(ctx, tx) }); err != nil {
+		return nil, fmt.Errorf("commit batch: %w", err)
 	}
+	return b.outcomes, nil
 }
 
 // batch is the state of one call to Commit.
@@ -107,16 +99,10 @@ func (b *batch) run(ctx context.Context, tx *sqlx.Tx) error {
 		return err
 	}
 	var rows eventColumns
-	b.outcomes = make([]budget.Outcome, len(b.events))
-	for i, e := range b.events {
-		if known[e.EventID] {
-			b.outcomes[i] = budget.Duplicate
-			continue
-		}
-		known[e.EventID] = true // a second one in this batch is a duplicate too
-		charge, free, outcome := books.Post(e.LeaseID, e.Price)
-		b.outcomes[i] = outcome
-		rows.add(e, owners[e.LeaseID], charge, free, outcome)
+	outcomes, entries := books.Bill(b.events, known)
+	b.outcomes = outcomes
+	for _, e := range entries {
+		rows.add(e, owners[e.LeaseID])
 	}
 	if len(rows.days) == 0 {
 		return nil
@@ -124,7 +110,7 @@ func (b *batch) run(ctx context.Context, tx *sqlx.Tx) error {
 	if err := b.insert(ctx, tx, &rows); err != nil {
 		return err
 	}
-	if err := save(ctx, tx, books); err != nil {
+	if err := books.save(ctx, tx); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, postLedgerSQL, pq.Array(rows.accounts), pq.Array(rows.currencies), pq.Array(rows.charges)); err != nil {
@@ -189,14 +175,14 @@ type eventColumns struct {
 	accounts, campaigns, groups, ads, users                  []int64
 }
 
-func (c *eventColumns) add(e budget.Event, owner ownerRow, charge, free money.Nanos, outcome budget.Outcome) {
+func (c *eventColumns) add(e budget.Entry, owner ownerRow) {
 	c.days = append(c.days, isoDay(e.Day))
 	c.impressions = append(c.impressions, e.ImpressionID.String())
 	c.kinds = append(c.kinds, string(e.Kind))
-	c.outcomes = append(c.outcomes, string(outcome))
+	c.outcomes = append(c.outcomes, string(e.Outcome))
 	c.currencies = append(c.currencies, owner.Currency)
-	c.accepted = append(c.accepted, e.AcceptedAt.UTC().Format(time.RFC3339Nano))
-	c.prices, c.charges, c.frees = append(c.prices, int64(e.Price)), append(c.charges, int64(charge)), append(c.frees, int64(free))
+	c.accepted = append(c.accepted, timestamp(e.AcceptedAt))
+	c.prices, c.charges, c.frees = append(c.prices, int64(e.Price)), append(c.charges, int64(e.Charge)), append(c.frees, int64(e.Free))
 	c.leases, c.ads, c.users = append(c.leases, int64(e.LeaseID)), append(c.ads, int64(e.AdID)), append(c.users, e.UserHash)
 	c.accounts, c.campaigns = append(c.accounts, owner.AdAccountID), append(c.campaigns, owner.CampaignID)
 	c.groups = append(c.groups, owner.AdGroupID)

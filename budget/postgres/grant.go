@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 
@@ -22,10 +23,9 @@ type GrantTimes struct {
 	TTL, EventTTL time.Duration
 }
 
-const nodeIsLiveSQL = `SELECT true FROM nodes WHERE id = $1 AND epoch = $2 AND state = 'LIVE'`
-
 // A node that has not been heard of for a while takes no share; it is still live until it is fenced.
-const servingNodesSQL = `SELECT greatest(1, count(*)) FROM nodes WHERE state = 'LIVE' AND heartbeat_at > now() - interval '30 seconds'`
+const servingNodesSQL = `
+SELECT now(), greatest(1, count(*)) AS nodes FROM nodes WHERE state = 'LIVE' AND heartbeat_at > now() - interval '30 seconds'`
 
 const grantedBeforeSQL = `
 SELECT request_id, id, amount_nanos, posted_nanos, max_exp FROM leases WHERE request_id = ANY ($1)`
@@ -59,15 +59,11 @@ ORDER BY l.id, w.period
 ON CONFLICT (budget_id, period) DO NOTHING`
 
 const insertLeasesSQL = `
-INSERT INTO leases (request_id, node_id, node_epoch, ad_account_id, campaign_id, ad_group_id, day, currency, period_ids, amount_nanos, max_exp)
-SELECT n.request_id, $1, $2, n.ad_account_id, n.campaign_id, n.ad_group_id, n.day, n.currency, string_to_array(n.period_ids, ',')::bigint[], n.amount, now() + $3::bigint * interval '1 microsecond'
+INSERT INTO leases (request_id, node_id, node_epoch, ad_account_id, campaign_id, ad_group_id, day, currency, period_ids, amount_nanos, max_exp, granted_at)
+SELECT n.request_id, $1, $2, n.ad_account_id, n.campaign_id, n.ad_group_id, n.day, n.currency, string_to_array(n.period_ids, ',')::bigint[], n.amount, $3, now()
 FROM unnest($4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::int[], $9::text[], $10::text[], $11::bigint[])
     AS n (request_id, ad_account_id, campaign_id, ad_group_id, day, currency, period_ids, amount)
 RETURNING request_id, id, amount_nanos, posted_nanos, max_exp`
-
-const extendLeasesSQL = `
-UPDATE leases SET max_exp = greatest(max_exp, now() + $2::bigint * interval '1 microsecond')
-WHERE id = ANY ($1) AND state = 'OPEN' RETURNING id, amount_nanos, posted_nanos, max_exp`
 
 type targetRow struct {
 	AdGroupID   int64  `db:"ad_group_id"`
@@ -85,26 +81,26 @@ type lineRow struct {
 }
 
 type grantedRow struct {
-	RequestID string    `db:"request_id"`
+	RequestID uuid.UUID `db:"request_id"`
 	ID        int64     `db:"id"`
 	Amount    int64     `db:"amount_nanos"`
 	Posted    int64     `db:"posted_nanos"`
 	MaxExp    time.Time `db:"max_exp"`
 }
 
-// Grant answers wants, one answer each and in their order. A repeated request id gets the lease that it got before.
-// It returns budget.ErrFenced if the node is not live in this epoch; then nothing is granted.
-func (n *Node) Grant(ctx context.Context, wants []budget.Want) ([]budget.Granted, error) {
+// Grant answers wants, one answer each and in their order. nodeNow is the node's clock. A repeated request id gets the lease
+// that it got before. It returns budget.ErrFenced if the node is not live in this epoch; then nothing is granted.
+func (n *Node) Grant(ctx context.Context, nodeNow time.Time, wants []budget.Want) ([]budget.Granted, error) {
 	if len(wants) == 0 {
 		return nil, nil
 	}
-	g := granter{node: n, wants: wants}
+	g := granter{node: n, now: nodeNow.Truncate(time.Microsecond), wants: wants}
 	if err := g.openPeriods(ctx); err != nil {
 		return nil, err
 	}
 	err := n.inTx(ctx, func(tx *sqlx.Tx) error { return g.run(ctx, tx) })
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("grant: %w", err)
 	}
 	return g.answers, nil
 }
@@ -112,6 +108,7 @@ func (n *Node) Grant(ctx context.Context, wants []budget.Want) ([]budget.Granted
 // granter is the state of one call to Grant.
 type granter struct {
 	node    *Node
+	now     time.Time // the node's
 	wants   []budget.Want
 	periods map[budget.Key][]int64
 	answers []budget.Granted
@@ -157,22 +154,19 @@ func (g *granter) openPeriods(ctx context.Context) error {
 
 func (g *granter) run(ctx context.Context, tx *sqlx.Tx) error {
 	g.answers = make([]budget.Granted, len(g.wants))
-	for i, w := range g.wants {
-		g.answers[i].Want = w
-	}
-	var live bool
-	if err := tx.GetContext(ctx, &live, nodeIsLiveSQL, g.node.ID, g.node.Epoch); err != nil {
-		if errors.Is(err, sql.ErrNoRows) {
-			return budget.ErrFenced
-		}
-		return fmt.Errorf("check node: %w", err)
-	}
-	nodes := 1
-	if err := tx.GetContext(ctx, &nodes, servingNodesSQL); err != nil {
-		return fmt.Errorf("count nodes: %w", err)
-	}
-	if err := g.repeat(ctx, tx); err != nil {
+	m, err := member(ctx, tx, nodeToGrantSQL, g.node.ID)
+	if err != nil {
 		return err
+	}
+	if err := m.Check(g.node.Epoch); err != nil {
+		return err
+	}
+	var state struct {
+		Now   time.Time `db:"now"`
+		Nodes int       `db:"nodes"`
+	}
+	if err := tx.GetContext(ctx, &state, servingNodesSQL); err != nil {
+		return fmt.Errorf("count nodes: %w", err)
 	}
 	targets, err := g.targets(ctx, tx)
 	if err != nil {
@@ -182,40 +176,56 @@ func (g *granter) run(ctx context.Context, tx *sqlx.Tx) error {
 	if err != nil {
 		return err
 	}
-	fresh := g.decide(books, targets, nodes)
-	if err := save(ctx, tx, books); err != nil {
+	before, err := g.grantedBefore(ctx, tx)
+	if err != nil {
 		return err
 	}
-	if err := g.extend(ctx, tx, books); err != nil {
+	maxExp := budget.MaxExp(state.Now, g.now, g.node.times.TTL, g.node.times.EventTTL)
+	var fresh []int
+	for i, w := range g.wants {
+		if granted, ok := before[w.RequestID]; ok {
+			g.answers[i] = granted.answer(w)
+			continue
+		}
+		if _, ok := targets[w.Key.AdGroupID]; !ok {
+			g.answers[i] = budget.Granted{Want: w, BlockedBy: budget.BlockedNotActive}
+			continue
+		}
+		g.answers[i] = books.Answer(w, g.periods[w.Key], state.Nodes, maxExp)
+		if a := g.answers[i]; a.LeaseID == 0 && a.Amount > 0 {
+			fresh = append(fresh, i)
+		}
+	}
+	if err := books.save(ctx, tx); err != nil {
 		return err
 	}
-	return g.insert(ctx, tx, fresh, targets)
+	return g.insert(ctx, tx, fresh, targets, maxExp)
 }
 
-// repeat answers the requests that were granted before and whose answer was lost.
-func (g *granter) repeat(ctx context.Context, tx *sqlx.Tx) error {
+// grantedBefore finds the requests that were granted before and whose answer was lost. It runs after the locks: a request that
+// is being granted by another transaction holds the same periods, so by now it is visible.
+func (g *granter) grantedBefore(ctx context.Context, tx *sqlx.Tx) (map[uuid.UUID]grantedRow, error) {
 	ids := make([]string, len(g.wants))
 	for i, w := range g.wants {
 		ids[i] = w.RequestID.String()
 	}
 	var rows []grantedRow
 	if err := tx.SelectContext(ctx, &rows, grantedBeforeSQL, pq.Array(ids)); err != nil {
-		return fmt.Errorf("find repeated requests: %w", err)
+		return nil, fmt.Errorf("find repeated requests: %w", err)
 	}
-	g.fill(rows)
-	return nil
+	return byRequest(rows), nil
 }
 
-func (g *granter) fill(rows []grantedRow) {
+func byRequest(rows []grantedRow) map[uuid.UUID]grantedRow {
+	m := make(map[uuid.UUID]grantedRow, len(rows))
 	for _, r := range rows {
-		for i := range g.answers {
-			a := &g.answers[i]
-			if a.Want.RequestID.String() == r.RequestID {
-				a.LeaseID, a.Amount, a.Posted = budget.LeaseID(r.ID), money.Nanos(r.Amount), money.Nanos(r.Posted)
-				a.MaxExp = r.MaxExp
-			}
-		}
+		m[r.RequestID] = r
 	}
+	return m
+}
+
+func (r grantedRow) answer(w budget.Want) budget.Granted {
+	return budget.Granted{Want: w, LeaseID: budget.LeaseID(r.ID), Amount: money.Nanos(r.Amount), Posted: money.Nanos(r.Posted), MaxExp: r.MaxExp}
 }
 
 func (g *granter) targets(ctx context.Context, tx *sqlx.Tx) (map[campaign.AdGroupID]targetRow, error) {
@@ -234,7 +244,7 @@ func (g *granter) targets(ctx context.Context, tx *sqlx.Tx) (map[campaign.AdGrou
 	return targets, nil
 }
 
-func (g *granter) lock(ctx context.Context, tx *sqlx.Tx) (*budget.Books, error) {
+func (g *granter) lock(ctx context.Context, tx *sqlx.Tx) (*books, error) {
 	var periodIDs, leaseIDs []int64
 	for _, w := range g.wants {
 		periodIDs = append(periodIDs, g.periods[w.Key]...)
@@ -244,67 +254,6 @@ func (g *granter) lock(ctx context.Context, tx *sqlx.Tx) (*budget.Books, error) 
 	}
 	return lock(ctx, tx, periodIDs, leaseIDs)
 }
-
-// decide takes the amounts in the books and returns the indexes of the answers that become new leases.
-func (g *granter) decide(books *budget.Books, targets map[campaign.AdGroupID]targetRow, nodes int) (fresh []int) {
-	for i := range g.answers {
-		a := &g.answers[i]
-		if a.LeaseID != 0 {
-			continue // granted before
-		}
-		if _, ok := targets[a.Want.Key.AdGroupID]; !ok {
-			a.BlockedBy = "NOT ACTIVE"
-			continue
-		}
-		size := budget.GrantSize{PriceMax: a.Want.PriceMax, Wish: a.Want.Wish, Nodes: nodes}
-		if a.Want.Extend == 0 {
-			a.Amount, a.BlockedBy = books.Grant(g.periods[a.Want.Key], size)
-			if a.Amount > 0 {
-				fresh = append(fresh, i)
-			}
-			continue
-		}
-		lease := books.Leases[a.Want.Extend]
-		if lease == nil || !lease.Open {
-			a.BlockedBy = "LEASE CLOSED"
-			continue
-		}
-		var more money.Nanos
-		if size.Wish > 0 {
-			more, a.BlockedBy = books.Grant(lease.PeriodIDs, size)
-		}
-		books.Extend(lease.ID, more)
-	}
-	return fresh
-}
-
-// extend moves the max_exp of extended leases on, after save has written their amounts.
-func (g *granter) extend(ctx context.Context, tx *sqlx.Tx, books *budget.Books) error {
-	if len(books.Leases) == 0 {
-		return nil
-	}
-	var ids []int64
-	for i := range g.answers {
-		if w := g.answers[i].Want; w.Extend != 0 && g.answers[i].BlockedBy != "NOT ACTIVE" {
-			ids = append(ids, int64(w.Extend))
-		}
-	}
-	var rows []grantedRow
-	if err := tx.SelectContext(ctx, &rows, extendLeasesSQL, pq.Array(ids), g.tokenLife()); err != nil {
-		return fmt.Errorf("extend leases: %w", err)
-	}
-	for _, r := range rows {
-		for i := range g.answers {
-			if a := &g.answers[i]; a.Want.Extend == budget.LeaseID(r.ID) {
-				a.LeaseID, a.Amount, a.Posted, a.MaxExp = a.Want.Extend, money.Nanos(r.Amount), money.Nanos(r.Posted), r.MaxExp
-			}
-		}
-	}
-	return nil
-}
-
-// tokenLife is how long after the grant a token that draws on it may still come, in microseconds.
-func (g *granter) tokenLife() int64 { return (g.node.times.TTL + g.node.times.EventTTL).Microseconds() }
 
 // joinIDs writes ids as "1,2,3": Postgres has no unnest of an array of arrays of different lengths.
 func joinIDs(ids []int64) string {
@@ -318,7 +267,7 @@ func joinIDs(ids []int64) string {
 	return string(b)
 }
 
-func (g *granter) insert(ctx context.Context, tx *sqlx.Tx, fresh []int, targets map[campaign.AdGroupID]targetRow) error {
+func (g *granter) insert(ctx context.Context, tx *sqlx.Tx, fresh []int, targets map[campaign.AdGroupID]targetRow, maxExp time.Time) error {
 	if len(fresh) == 0 {
 		return nil
 	}
@@ -334,12 +283,16 @@ func (g *granter) insert(ctx context.Context, tx *sqlx.Tx, fresh []int, targets 
 		amounts = append(amounts, int64(a.Amount))
 	}
 	var rows []grantedRow
-	err := tx.SelectContext(ctx, &rows, insertLeasesSQL, g.node.ID, g.node.Epoch, g.tokenLife(),
+	err := tx.SelectContext(ctx, &rows, insertLeasesSQL, g.node.ID, g.node.Epoch, maxExp,
 		pq.Array(requests), pq.Array(accounts), pq.Array(campaigns), pq.Array(groups), pq.Array(days),
 		pq.Array(currencies), pq.Array(periods), pq.Array(amounts))
 	if err != nil {
 		return fmt.Errorf("insert leases: %w", err)
 	}
-	g.fill(rows)
+	granted := byRequest(rows)
+	for _, i := range fresh {
+		w := g.wants[i]
+		g.answers[i] = granted[w.RequestID].answer(w)
+	}
 	return nil
 }

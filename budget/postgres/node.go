@@ -22,71 +22,124 @@ type Node struct {
 	times GrantTimes
 }
 
-const joinSQL = `
-INSERT INTO nodes (id, epoch, state, watermark) VALUES ($1, 1, 'LIVE', $2)
-ON CONFLICT (id) DO UPDATE SET epoch = nodes.epoch + 1, state = 'LIVE', heartbeat_at = now(), started_at = now()
-RETURNING epoch, watermark`
+// Transactions lock in this order: the protocol row, a node's row, budget periods, leases.
+//
+// A grant and a beat of one node do not wait for each other: KEY SHARE and NO KEY UPDATE agree. What ends an epoch does wait
+// for the grants that are under way, and they for it.
+const (
+	protocolForShareSQL = `SELECT closed_through FROM protocol FOR SHARE`
+	nodeToEndSQL        = `SELECT id, epoch, state, watermark FROM nodes WHERE id = $1 FOR UPDATE`
+	nodeToBeatSQL       = `SELECT id, epoch, state, watermark FROM nodes WHERE id = $1 FOR NO KEY UPDATE`
+	nodeToGrantSQL      = `SELECT id, epoch, state, watermark FROM nodes WHERE id = $1 FOR KEY SHARE`
+)
 
-const closedThroughForShareSQL = `SELECT closed_through FROM protocol FOR SHARE`
+const insertNodeSQL = `
+INSERT INTO nodes (id, epoch, state, watermark, heartbeat_at, heard_since, started_at) VALUES ($1, $2, $3, $4, now(), now(), now())
+ON CONFLICT (id) DO NOTHING`
 
-// Join makes the node live in a new epoch. now is the node's clock; times hold for all its grants. It returns the time that the node's clock must not be
-// behind: what was closed before that is closed for this node too, although its clock may say otherwise.
+const rejoinNodeSQL = `
+UPDATE nodes SET epoch = $2, state = $3, watermark = $4, heartbeat_at = now(), heard_since = now(), started_at = now() WHERE id = $1`
+
+const beatNodeSQL = `
+UPDATE nodes SET state = $2, watermark = $3, heartbeat_at = now(),
+    heard_since = CASE WHEN heartbeat_at < now() - interval '10 seconds' THEN now() ELSE heard_since END
+WHERE id = $1 RETURNING now()`
+
+type nodeRow struct {
+	ID        uuid.UUID `db:"id"`
+	Epoch     int64     `db:"epoch"`
+	State     string    `db:"state"`
+	Watermark time.Time `db:"watermark"`
+}
+
+func (r nodeRow) member() budget.Member {
+	return budget.Member{ID: r.ID, Epoch: r.Epoch, State: budget.NodeState(r.State), Watermark: r.Watermark}
+}
+
+// member locks and loads a node with one of the queries above. A node that never joined is the zero Member.
+func member(ctx context.Context, tx *sqlx.Tx, query string, id uuid.UUID) (budget.Member, error) {
+	var row nodeRow
+	err := tx.GetContext(ctx, &row, query, id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return budget.Member{ID: id}, nil
+	}
+	if err != nil {
+		return budget.Member{}, fmt.Errorf("lock node: %w", err)
+	}
+	return row.member(), nil
+}
+
+// Join makes the node live in a new epoch. newest is when the newest event in its journal was accepted, zero if there is none;
+// times hold for all its grants. It returns the time at which the node's clock starts (see [budget.Member.Join]).
 //
 // A node that comes back must replay its journal before it calls [Node.Beat].
-func (s *Store) Join(ctx context.Context, id uuid.UUID, now time.Time, times GrantTimes) (node *Node, clockFloor time.Time, err error) {
+func (s *Store) Join(ctx context.Context, id uuid.UUID, newest time.Time, times GrantTimes) (node *Node, start time.Time, err error) {
 	node = &Node{Store: s, ID: id, times: times}
 	err = s.inTx(ctx, func(tx *sqlx.Tx) error {
-		var closedThrough, watermark time.Time
-		if err := tx.GetContext(ctx, &closedThrough, closedThroughForShareSQL); err != nil {
+		var now, closedThrough time.Time
+		if err := tx.GetContext(ctx, &closedThrough, protocolForShareSQL); err != nil {
 			return fmt.Errorf("read closed_through: %w", err)
 		}
-		start := now
-		if closedThrough.After(start) {
-			start = closedThrough
+		m, err := member(ctx, tx, nodeToEndSQL, id)
+		if err != nil {
+			return err
 		}
-		if err := tx.QueryRowxContext(ctx, joinSQL, id, start).Scan(&node.Epoch, &watermark); err != nil {
-			return fmt.Errorf("join: %w", err)
+		if err := tx.GetContext(ctx, &now, nowSQL); err != nil {
+			return fmt.Errorf("read time: %w", err)
 		}
-		clockFloor = start
-		if watermark.After(clockFloor) {
-			clockFloor = watermark
+		query := rejoinNodeSQL
+		if m.Epoch == 0 {
+			query = insertNodeSQL
+		}
+		start = m.Join(now, closedThrough, newest)
+		node.Epoch = m.Epoch
+		return one(tx.ExecContext(ctx, query, id, m.Epoch, string(m.State), m.Watermark))
+	})
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("join: %w", err)
+	}
+	return node, start, nil
+}
+
+// one is errRaced unless a statement wrote one row.
+func one(result sql.Result, err error) error {
+	if err != nil {
+		return fmt.Errorf("write node: %w", err)
+	}
+	if rows, err := result.RowsAffected(); err != nil || rows != 1 {
+		return errors.Join(errRaced, err)
+	}
+	return nil
+}
+
+// Beat says that the node is alive and that every event it accepted before watermark is posted. It returns the time of
+// Postgres, which the node's clock must not be behind, or budget.ErrFenced if the node is no longer live in this epoch.
+func (n *Node) Beat(ctx context.Context, watermark time.Time) (now time.Time, err error) {
+	err = n.update(ctx, nodeToBeatSQL, func(m *budget.Member) error { return m.Beat(n.Epoch, watermark) }, &now)
+	return now, err
+}
+
+// Leave says that the node has stopped and its journal is empty, so that leases need not wait for it any longer. It returns
+// budget.ErrFenced if the node is no longer live in this epoch.
+func (n *Node) Leave(ctx context.Context) error {
+	var now time.Time
+	return n.update(ctx, nodeToEndSQL, func(m *budget.Member) error { return m.Leave(n.Epoch) }, &now)
+}
+
+func (n *Node) update(ctx context.Context, query string, change func(*budget.Member) error, now *time.Time) error {
+	return n.inTx(ctx, func(tx *sqlx.Tx) error {
+		m, err := member(ctx, tx, query, n.ID)
+		if err != nil {
+			return err
+		}
+		if err := change(&m); err != nil {
+			return err
+		}
+		if err := tx.GetContext(ctx, now, beatNodeSQL, m.ID, string(m.State), m.Watermark); err != nil {
+			return fmt.Errorf("write node: %w", err)
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	return node, clockFloor, nil
-}
-
-const beatSQL = `
-UPDATE nodes SET watermark = greatest(watermark, $3), heartbeat_at = now()
-WHERE id = $1 AND epoch = $2 AND state = 'LIVE'`
-
-// Beat says that the node is alive and that every event it accepted before watermark is posted.
-// It returns budget.ErrFenced if the node is no longer live in this epoch.
-func (n *Node) Beat(ctx context.Context, watermark time.Time) error {
-	return n.updateNode(ctx, beatSQL, n.ID, n.Epoch, watermark)
-}
-
-const leaveSQL = `
-UPDATE nodes SET state = 'STOPPED', heartbeat_at = now()
-WHERE id = $1 AND epoch = $2 AND state = 'LIVE'`
-
-// Leave says that the node has stopped and its journal is empty, so that leases need not wait for it any longer.
-func (n *Node) Leave(ctx context.Context) error {
-	return n.updateNode(ctx, leaveSQL, n.ID, n.Epoch)
-}
-
-func (n *Node) updateNode(ctx context.Context, query string, args ...any) error {
-	result, err := n.db.ExecContext(ctx, query, args...)
-	if err != nil {
-		return fmt.Errorf("update node: %w", err)
-	}
-	if rows, err := result.RowsAffected(); err != nil || rows == 0 {
-		return errors.Join(budget.ErrFenced, err)
-	}
-	return nil
 }
 
 const shrinkableSQL = `
@@ -113,58 +166,8 @@ func (n *Node) GiveBack(ctx context.Context, promises []budget.Promise) error {
 		for _, p := range promises {
 			books.Shrink(p.LeaseID, p.Amount)
 		}
-		return save(ctx, tx, books)
+		return books.save(ctx, tx)
 	})
-}
-
-const lockProtocolSQL = `SELECT closed_through FROM protocol FOR UPDATE`
-
-const oldestWatermarkSQL = `SELECT min(watermark) FROM nodes WHERE state = 'LIVE'`
-
-const dueLeasesSQL = `SELECT id FROM leases WHERE state = 'OPEN' AND max_exp < $1 ORDER BY max_exp LIMIT $2`
-
-const advanceClosedThroughSQL = `UPDATE protocol SET closed_through = greatest(closed_through, $1)`
-
-// CloseDue closes up to limit leases whose every token has expired on every live node's own clock: watermark > max_exp.
-// It returns how many it closed. Any node may call it; the work is not done twice.
-func (s *Store) CloseDue(ctx context.Context, limit int) (closed int, err error) {
-	err = s.inTx(ctx, func(tx *sqlx.Tx) error {
-		closed = 0
-		var through time.Time
-		if err := tx.GetContext(ctx, &through, lockProtocolSQL); err != nil {
-			return fmt.Errorf("lock protocol: %w", err)
-		}
-		var watermark sql.NullTime
-		if err := tx.GetContext(ctx, &watermark, oldestWatermarkSQL); err != nil {
-			return fmt.Errorf("read watermarks: %w", err)
-		}
-		if !watermark.Valid {
-			return nil // nobody is live: nobody can say that nothing is in a journal
-		}
-		var due []int64
-		if err := tx.SelectContext(ctx, &due, dueLeasesSQL, watermark.Time, limit); err != nil {
-			return fmt.Errorf("find due leases: %w", err)
-		}
-		if len(due) == 0 {
-			return nil
-		}
-		books, err := lockOfLeases(ctx, tx, due)
-		if err != nil {
-			return err
-		}
-		for _, id := range due {
-			books.Close(budget.LeaseID(id))
-		}
-		closed = len(due)
-		if err := save(ctx, tx, books); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, advanceClosedThroughSQL, watermark.Time); err != nil {
-			return fmt.Errorf("advance closed_through: %w", err)
-		}
-		return nil
-	})
-	return closed, err
 }
 
 const databaseIDSQL = `SELECT database_id FROM protocol`

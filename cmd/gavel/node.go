@@ -172,7 +172,7 @@ func (n *node) openMoney(ctx context.Context) (err error) {
 	n.log.InfoContext(ctx, "node joined", "node", n.bank.ID, "epoch", n.bank.Epoch, "unbilled", n.ingest.Unbilled())
 	n.wallet = budget.NewWallet(budget.WalletConfig{TTL: n.config.LeaseTTL, EventTTL: n.config.EventTTL})
 	n.keeper = keeper.New(keeper.Config{
-		Wallet: n.wallet, Bank: n.bank, Tick: n.clock.Tick, Watermark: n.ingest.Watermark, Log: n.log, Timeout: keeperTimeout,
+		Wallet: n.wallet, Bank: n.bank, Tick: n.clock.Tick, Now: n.clock.Now, Raise: n.clock.Raise, Watermark: n.ingest.Watermark, Log: n.log, Timeout: keeperTimeout,
 	})
 	n.biller = event.NewBiller(event.BillerConfig{
 		Ingest: n.ingest, Committer: tracedBank{n.bank, n.tel.Tracer("gavel/event")}, Views: views{index.NewUsers(n.redis, n.clock.Now)},
