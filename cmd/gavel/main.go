@@ -28,13 +28,14 @@ type world struct {
 }
 
 type cli struct {
-	Dev      devCmd      `cmd:"" help:"Start everything from nothing: Postgres, Redis, a demo account, the server."`
-	Serve    serveCmd    `cmd:"" help:"Serve ads in production; configured by environment variables."`
-	Migrate  migrateCmd  `cmd:"" help:"Apply, take back or list the migrations of the database."`
-	Audit    auditCmd    `cmd:"" help:"Check the money invariants I1-I6 on a live database; exit status 1 on a violation."`
-	Key      keyCmd      `cmd:"" help:"Create, list and revoke API keys."`
-	Loadtest loadtestCmd `cmd:"" help:"Drive a running server with a load."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Dev        devCmd        `cmd:"" help:"Start everything from nothing: Postgres, Redis, a demo account, the server."`
+	Serve      serveCmd      `cmd:"" help:"Serve ads in production; configured by environment variables."`
+	Migrate    migrateCmd    `cmd:"" help:"Apply, take back or list the migrations of the database."`
+	Audit      auditCmd      `cmd:"" help:"Check the money invariants I1-I6 on a live database; exit status 1 on a violation."`
+	Key        keyCmd        `cmd:"" help:"Create, list and revoke API keys."`
+	Modelcheck modelcheckCmd `cmd:"" help:"Run the money protocol through faults in virtual time and look for broken invariants."`
+	Loadtest   loadtestCmd   `cmd:"" help:"Drive a running server with a load."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 func main() {

@@ -48,6 +48,7 @@ var directions = []row{
 	{"targeting/indexer", with("targeting", "campaign"), "the half of targeting that lives in wall-clock time; only cmd starts it"},
 	{"budget", with("campaign"), "needs the ids of budgets and accounts"},
 	{"budget/keeper", with("budget", "campaign"), "the half of budget that lives in wall-clock time; only cmd starts it"},
+	{"budget/model", with("budget", "campaign"), "runs the rules in virtual time; only cmd starts it"},
 	{"ranking", with("campaign"), "scores ads"},
 	{"campaign", with(), "what advertisers manage stands under everything else"},
 	{"event", with("budget", "campaign"), "an event is billed to a lease, for an ad that budget names by campaign's ids"},
@@ -66,7 +67,7 @@ var adapters = []string{"postgres", "redis", "journal"}
 
 // pure are the packages that do no I/O and read no clock and no global randomness: the same code runs in the server, in a
 // simulator in virtual time, and in a bit-exact replay.
-var pure = []string{"auction", "targeting", "budget", "ranking", "internal/money", "internal/fault"}
+var pure = []string{"auction", "targeting", "budget", "budget/model", "ranking", "internal/money", "internal/fault"}
 
 // impureImports may not be imported by pure packages; "…/*" covers the package and all below it.
 var impureImports = []row{
