@@ -155,7 +155,6 @@ func (n *node) openMoney(ctx context.Context) (err error) {
 		return err
 	}
 	n.clock = event.NewClock(event.Ticks())
-	n.clock.Raise(time.Now())
 	n.ingest, err = event.NewIngest(event.IngestConfig{
 		Keys: keys, Clock: n.clock, Journal: n.journal, MaxUnbilled: n.config.MaxUnbilled, Fatal: n.fail, Trace: n.tel.Tracer("gavel/event"),
 	})
@@ -163,12 +162,11 @@ func (n *node) openMoney(ctx context.Context) (err error) {
 		return err
 	}
 	times := bank.GrantTimes{TTL: n.config.LeaseTTL, EventTTL: n.config.EventTTL}
-	var floor time.Time
-	if n.bank, floor, err = bank.New(n.db).Join(ctx, n.journal.NodeID(), n.clock.Now(), times); err != nil {
-		return fmt.Errorf("join as node %s: %w", n.journal.NodeID(), err)
+	var start time.Time
+	if n.bank, start, err = bank.New(n.db).Join(ctx, n.journal.NodeID(), n.ingest.Newest(), times); err != nil {
+		return fmt.Errorf("node %s: %w", n.journal.NodeID(), err)
 	}
-	n.clock.Raise(n.ingest.Newest())
-	n.clock.Raise(floor)
+	n.clock.Raise(start)
 	n.log.InfoContext(ctx, "node joined", "node", n.bank.ID, "epoch", n.bank.Epoch, "unbilled", n.ingest.Unbilled())
 	n.wallet = budget.NewWallet(budget.WalletConfig{TTL: n.config.LeaseTTL, EventTTL: n.config.EventTTL})
 	n.keeper = keeper.New(keeper.Config{
