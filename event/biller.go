@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gavel/budget"
+	"gavel/internal/failpoint"
 )
 
 // BillerConfig configures a Biller.
@@ -101,6 +102,7 @@ func (b *Biller) once(ctx context.Context) (int, error) {
 	start := time.Now()
 	tryCtx, cancel := context.WithTimeout(ctx, b.c.CommitTimeout)
 	defer cancel()
+	failpoint.Hit(failpoint.BillingBeforeCommit)
 	outcomes, err := b.c.Committer.Commit(tryCtx, events)
 	if err != nil {
 		return 0, fmt.Errorf("commit batch of %d: %w", len(events), err)
@@ -166,8 +168,10 @@ func (b *Biller) trim() error {
 	to := in.billedTo
 	in.mu.Unlock()
 	b.trimmed = time.Now()
+	failpoint.Hit(failpoint.BillingBeforeTrim)
 	if err := in.journal.Trim(to); err != nil {
 		return fmt.Errorf("trim journal: %w", err)
 	}
+	failpoint.Hit(failpoint.BillingAfterTrim)
 	return nil
 }

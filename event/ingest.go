@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gavel/budget"
+	"gavel/internal/failpoint"
 	"gavel/internal/telemetry/span"
 )
 
@@ -116,6 +117,7 @@ func (in *Ingest) AcceptAll(ctx context.Context, texts [][]byte, allowed ...budg
 func (g *group) wait(ctx context.Context) error {
 	select {
 	case <-g.done:
+		failpoint.Hit(failpoint.EventBeforeAck)
 		return g.err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -169,6 +171,7 @@ func (in *Ingest) write() {
 			return
 		}
 		in.mu.Unlock()
+		failpoint.Hit(failpoint.JournalBeforeAppend)
 		g.err = in.journal.Append(g.records)
 		if g.err != nil {
 			// What the disk holds is unknown now. Nobody gets an answer: the process stops, and the journal decides.
@@ -176,6 +179,7 @@ func (in *Ingest) write() {
 			close(g.done)
 			return
 		}
+		failpoint.Hit(failpoint.JournalAfterAppend)
 		close(g.done)
 		select {
 		case in.notify <- struct{}{}:

@@ -8,6 +8,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"gavel/budget"
+	"gavel/internal/failpoint"
 )
 
 const lockProtocolSQL = `SELECT closed_through FROM protocol FOR UPDATE`
@@ -59,6 +60,7 @@ func (s *Store) CloseDue(ctx context.Context, limit int) (closed int, err error)
 		if _, err := tx.ExecContext(ctx, advanceClosedThroughSQL, through); err != nil {
 			return fmt.Errorf("advance closed_through: %w", err)
 		}
+		failpoint.Hit(failpoint.CloseBeforeCommit)
 		return nil
 	})
 	return closed, err

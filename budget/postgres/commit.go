@@ -11,6 +11,7 @@ import (
 	"github.com/lib/pq"
 
 	"gavel/budget"
+	"gavel/internal/failpoint"
 )
 
 const leaseOwnersSQL = `
@@ -69,6 +70,7 @@ func (n *Node) Commit(ctx context.Context, events []budget.Event) ([]budget.Outc
 	if err := n.inTx(ctx, func(tx *sqlx.Tx) error { return b.run(ctx, tx) }); err != nil {
 		return nil, fmt.Errorf("commit batch: %w", err)
 	}
+	failpoint.Hit(failpoint.BillingAfterCommit)
 	return b.outcomes, nil
 }
 
@@ -116,6 +118,7 @@ func (b *batch) run(ctx context.Context, tx *sqlx.Tx) error {
 	if _, err := tx.ExecContext(ctx, postLedgerSQL, pq.Array(rows.accounts), pq.Array(rows.currencies), pq.Array(rows.charges)); err != nil {
 		return fmt.Errorf("post to ledger: %w", err)
 	}
+	failpoint.Hit(failpoint.BillingInCommit)
 	return nil
 }
 

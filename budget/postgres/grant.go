@@ -15,6 +15,7 @@ import (
 
 	"gavel/budget"
 	"gavel/campaign"
+	"gavel/internal/failpoint"
 	"gavel/internal/money"
 )
 
@@ -102,6 +103,7 @@ func (n *Node) Grant(ctx context.Context, nodeNow time.Time, wants []budget.Want
 	if err != nil {
 		return nil, fmt.Errorf("grant: %w", err)
 	}
+	failpoint.Hit(failpoint.GrantAfterCommit)
 	return g.answers, nil
 }
 
@@ -199,7 +201,11 @@ func (g *granter) run(ctx context.Context, tx *sqlx.Tx) error {
 	if err := books.save(ctx, tx); err != nil {
 		return err
 	}
-	return g.insert(ctx, tx, fresh, targets, maxExp)
+	if err := g.insert(ctx, tx, fresh, targets, maxExp); err != nil {
+		return err
+	}
+	failpoint.Hit(failpoint.GrantBeforeCommit)
+	return nil
 }
 
 // grantedBefore finds the requests that were granted before and whose answer was lost. It runs after the locks: a request that

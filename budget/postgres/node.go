@@ -12,6 +12,7 @@ import (
 	"github.com/lib/pq"
 
 	"gavel/budget"
+	"gavel/internal/failpoint"
 )
 
 // Node is one node's side of the protocol in one epoch.
@@ -98,6 +99,7 @@ func (s *Store) Join(ctx context.Context, id uuid.UUID, newest time.Time, times 
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("join: %w", err)
 	}
+	failpoint.Hit(failpoint.JoinAfter)
 	return node, start, nil
 }
 
