@@ -57,7 +57,7 @@ func smallDisk(p *Plan, megabytes int) (dir string, err error) {
 	const within = 10 * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	if dir, err = os.MkdirTemp("", "gavel-torture-disk-"); err != nil {
+	if dir, err = os.MkdirTemp("", "gavel-disk-"); err != nil {
 		return "", fmt.Errorf("make mount point: %w", err)
 	}
 	mount := exec.CommandContext(ctx, "mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm,mode=0755", megabytes), "tmpfs", dir) //nolint:gosec // our own folder

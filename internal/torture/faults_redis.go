@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +23,7 @@ const (
 	fullMemoryFor  = 15 * time.Second
 	stalledFor     = 5 * time.Second
 	scriptFlushFor = 15 * time.Second
+	noticedWithin  = 10 * time.Second
 	restoreBatch   = 500
 )
 
@@ -29,7 +32,7 @@ func redisFaults() []Fault {
 	return []Fault{
 		{Name: "redis-kill-9", About: fmt.Sprintf("kill -9 of Redis, %d times, started again, empty, after %v", crashes, redisDownFor), Run: killRedis},
 		{Name: "redis-flushall", About: fmt.Sprintf("FLUSHALL, %d times, every %v", flushes, flushEvery), Short: true, Run: flushRedis},
-		{Name: "redis-old-dump", About: fmt.Sprintf("all keys replaced by a dump of %v ago", dumpAge), Run: restoreOldDump},
+		{Name: "redis-old-dump", About: fmt.Sprintf("all keys replaced by a dump of %v ago; a campaign that was paused meanwhile serves again until that is noticed", dumpAge), Run: restoreOldDump},
 		{Name: "redis-out-of-memory", About: fmt.Sprintf("maxmemory below what is used, noeviction, for %v", fullMemoryFor), Run: fillRedis},
 		{Name: "redis-stalled-5s", About: fmt.Sprintf("Redis does not answer for %v, as with DEBUG SLEEP (by SIGSTOP: DEBUG is locked by default)", stalledFor), Run: stallRedis},
 		{Name: "redis-script-flush", About: fmt.Sprintf("SCRIPT FLUSH every second for %v", scriptFlushFor), Run: flushScripts},
@@ -72,22 +75,65 @@ type dumped struct {
 	ttl        time.Duration // 0: none
 }
 
-// restoreOldDump puts back what was there some time ago, as an operator with a backup would. What has changed meanwhile is lost:
-// ads that were paused, users' views.
+// restoreOldDump puts back what was there some time ago, as an operator with a backup would. What has changed meanwhile is lost
+// in Redis: a campaign is paused, and users have seen ads. It must be found out, or the campaign stays on the pages for good.
 func restoreOldDump(ctx context.Context, w *World) error {
 	dump, err := dumpRedis(ctx, w.Redis)
 	if err != nil {
 		return err
 	}
+	shown := servedAds(w, 2*time.Second)
+	i := slices.IndexFunc(w.Campaigns, func(k Campaign) bool { return shown[k.Ad] > 0 })
+	if i < 0 {
+		return errors.New("no ad was served before")
+	}
+	if err := setStatus(ctx, w, &w.Campaigns[i], "PAUSED"); err != nil {
+		return err
+	}
 	if err := Wait(ctx, dumpAge); err != nil {
 		return err
 	}
-	if err := w.Redis.FlushAll(ctx).Err(); err != nil {
+	before := servedAds(w, dumpAge/2)[w.Campaigns[i].Ad]
+	if err := replaceRedis(ctx, w.Redis, dump); err != nil {
+		return err
+	}
+	if err := Wait(ctx, noticedWithin); err != nil {
+		return err
+	}
+	after := servedAds(w, noticedWithin/2)[w.Campaigns[i].Ad]
+	w.Log("the paused ad was served %d times before the dump came back, and %d times from %v after it", before, after, noticedWithin/2)
+	if before+after > 0 {
+		err = errors.New("a paused campaign is served")
+	}
+	return errors.Join(err, setStatus(ctx, w, &w.Campaigns[i], "ACTIVE"))
+}
+
+// setStatus changes a campaign through the API.
+func setStatus(ctx context.Context, w *World, k *Campaign, status string) error {
+	body := map[string]any{"id": strconv.FormatInt(k.Campaign, 10), "status": status}
+	_, err := w.API(0).SendBatch(ctx, http.MethodPatch, fmt.Sprintf("/v5/ad_accounts/%d/campaigns", k.Account), []any{body})
+	return err
+}
+
+// servedAds counts how often each ad was served in the time that has just passed.
+func servedAds(w *World, last time.Duration) map[int64]int {
+	n, since := map[int64]int{}, time.Now().Add(-last)
+	for _, s := range w.Diary.Served() {
+		if s.At.After(since) {
+			n[s.Ad]++
+		}
+	}
+	return n
+}
+
+// replaceRedis empties Redis and fills it with a dump.
+func replaceRedis(ctx context.Context, client *goredis.Client, dump []dumped) error {
+	if err := client.FlushAll(ctx).Err(); err != nil {
 		return fmt.Errorf("FLUSHALL: %w", err)
 	}
 	for len(dump) > 0 {
 		n := min(len(dump), restoreBatch)
-		pipe := w.Redis.Pipeline()
+		pipe := client.Pipeline()
 		for _, d := range dump[:n] {
 			pipe.RestoreReplace(ctx, d.key, d.ttl, d.value)
 		}
