@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
 )
 
 const maxAnswer = 8 << 20
@@ -31,4 +35,169 @@ func get(ctx context.Context, client *http.Client, url string, into func([]byte)
 		return nil
 	}
 	return into(body)
+}
+
+// adminClient asks for little and leaves no connection behind, which would be a goroutine of the node.
+func adminClient() *http.Client {
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+}
+
+// metric is the sum of a metric over its labels, as the node's admin listener tells it.
+func (n *Node) metric(ctx context.Context, name string) (float64, error) {
+	sum, found := 0.0, false
+	err := get(ctx, adminClient(), n.AdminURL+"/metrics", func(text []byte) error {
+		for line := range strings.Lines(string(text)) {
+			rest, ok := strings.CutPrefix(line, name)
+			if !ok || rest == "" || rest[0] != ' ' && rest[0] != '{' {
+				continue
+			}
+			fields := strings.Fields(rest[strings.LastIndexByte(rest, '}')+1:])
+			if len(fields) == 0 {
+				continue
+			}
+			v, err := strconv.ParseFloat(fields[0], 64)
+			if err != nil {
+				return fmt.Errorf("metric %s: %w", name, err)
+			}
+			sum, found = sum+v, true
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("node %d has no metric %s", n.Number, name)
+	}
+	return sum, err
+}
+
+// Usage is what a node's process takes.
+type Usage struct {
+	RSSBytes   int64 `json:"rss_bytes"`
+	Goroutines int   `json:"goroutines"`
+}
+
+// usage reads what each node takes now; a node that does not tell has zeros.
+func (w *World) usage(ctx context.Context) []Usage {
+	list := make([]Usage, len(w.Nodes))
+	for i, n := range w.Nodes {
+		err := get(ctx, adminClient(), n.AdminURL+"/debug/pprof/goroutine?debug=1", func(text []byte) error {
+			list[i].Goroutines = countGoroutines(string(text))
+			return nil
+		})
+		if err != nil {
+			w.Log("count goroutines of node %d: %v", i, err)
+		}
+		list[i].RSSBytes = residentBytes(n.PID())
+	}
+	return list
+}
+
+// countGoroutines counts those in a profile that are not of the HTTP server's pool of workers, which keeps idle ones for a while.
+func countGoroutines(profile string) int {
+	count := 0
+	for group := range strings.SplitSeq(profile, "\n\n") {
+		if strings.Contains(group, "fasthttp.(*workerPool)") {
+			continue
+		}
+		for line := range strings.Lines(group) {
+			if n, _, ok := strings.Cut(line, " @ "); ok {
+				if n, err := strconv.Atoi(n); err == nil {
+					count += n
+				}
+			}
+		}
+	}
+	return count
+}
+
+// usageAtRest reads what each node takes once its goroutines are back near idle, or will not come back; the collector has run.
+func (w *World) usageAtRest(ctx context.Context, idle []Usage) []Usage {
+	const patience = 5 * time.Second
+	for _, n := range w.Nodes {
+		_ = get(ctx, adminClient(), n.AdminURL+"/debug/pprof/heap?gc=1", nil) // a node that does not answer is told of below
+	}
+	var now []Usage
+	_ = Until(ctx, patience, "goroutines are back", func(ctx context.Context) bool {
+		now = w.usage(ctx)
+		for i := range now {
+			if now[i].Goroutines == 0 || now[i].Goroutines > idle[i].Goroutines+goroutineSlack {
+				return false
+			}
+		}
+		return true
+	})
+	return now
+}
+
+// residentBytes reads the memory of a process; 0 if there is none.
+func residentBytes(pid int) int64 {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+// mean is the ads per second over the whole seconds of an interval.
+func (l *Load) mean(from, to time.Time) float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first, last := int(from.Sub(l.start)/time.Second), int(to.Sub(l.start)/time.Second) // last is not whole
+	ads, n := 0, 0
+	for i := max(0, first); i < min(last, len(l.seconds)); i++ {
+		ads += l.seconds[i].Ads
+		n++
+	}
+	if n == 0 {
+		return 0
+	}
+	return float64(ads) / float64(n)
+}
+
+const (
+	// fullShare of the baseline, without an error, over goodSeconds in a row is full service.
+	fullShare   = 0.9
+	goodSeconds = 3
+	// lateAnswers is when nothing more is to come of a second: both tries of a page have had their time.
+	lateAnswers = 2*pageWithin + dialWithin
+)
+
+// NeverFull says that full service did not come back while the row watched.
+const NeverFull = -1
+
+// fullService waits until full service is back and returns how many seconds after cleared that was, or NeverFull.
+func (w *World) fullService(ctx context.Context, baseline float64, cleared time.Time) float64 {
+	for {
+		if at, ok := w.Load.fullFrom(cleared, baseline); ok {
+			return max(0, at.Sub(cleared).Seconds())
+		}
+		if time.Since(cleared) > w.Plan.RecoverWithin+lateAnswers+goodSeconds*time.Second || Wait(ctx, 10*pollEvery) != nil {
+			return NeverFull
+		}
+	}
+}
+
+// fullFrom is the first second, not before the one that cleared is in, that begins a run of good ones.
+func (l *Load) fullFrom(cleared time.Time, baseline float64) (time.Time, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	whole := int((time.Since(l.start) - lateAnswers) / time.Second)
+	run := 0
+	for i := int(cleared.Sub(l.start) / time.Second); i < min(whole, len(l.seconds)); i++ {
+		if s := l.seconds[i]; s.Errors > 0 || float64(s.Ads) < fullShare*baseline {
+			run = 0
+			continue
+		}
+		if run++; run == goodSeconds {
+			return l.start.Add(time.Duration(i-goodSeconds+1) * time.Second), true
+		}
+	}
+	return time.Time{}, false
 }

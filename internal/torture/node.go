@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -284,7 +283,7 @@ func freePort(ctx context.Context) (string, error) {
 	const lowest, count, tries = 20_000, 12_000, 50
 	var err error
 	for range tries {
-		address := "127.0.0.1:" + strconv.Itoa(lowest+rand.IntN(count)) //nolint:gosec // any will do
+		address := "127.0.0.1:" + strconv.Itoa(lowest+below(count))
 		var l net.Listener
 		if l, err = new(net.ListenConfig).Listen(ctx, "tcp4", address); err == nil {
 			return address, l.Close()

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	_ "embed" // the queries
 	"errors"
 	"fmt"
 	"net/url"
@@ -64,4 +65,15 @@ func WithDatabase(address, name string) (string, error) {
 	}
 	u.Path = name
 	return u.String(), nil
+}
+
+//go:embed sql/set_time_zone.sql
+var setTimeZoneSQL string
+
+// SetTimeZone gives every ad account one time zone. It is for a database that no node has served from.
+func (d *DB) SetTimeZone(ctx context.Context, zone string) error {
+	if _, err := d.db.ExecContext(ctx, setTimeZoneSQL, zone); err != nil {
+		return fmt.Errorf("set time zone: %w", err)
+	}
+	return nil
 }

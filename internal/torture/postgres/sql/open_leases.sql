@@ -1,0 +1,2 @@
+-- Leases that hold escrow.
+SELECT count(*) FROM leases WHERE state = 'OPEN'
