@@ -77,7 +77,7 @@ type node struct {
 
 func open(t *testing.T, dir string, b *bank, maxUnbilled int) *node {
 	t.Helper()
-	j, err := journal.Open(dir)
+	j, err := journal.Open(dir, journal.Options{})
 	require.NoError(t, err)
 	n := &node{journal: j, clock: event.NewClock(event.Ticks()), outcome: map[budget.Outcome]int{}}
 	n.in, err = event.NewIngest(event.IngestConfig{
@@ -197,13 +197,13 @@ func TestAcceptRefusesOtherKindsAndExpiredTokens(t *testing.T) {
 func TestADirectoryHasOneOwnerAndOneNode(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	j, err := journal.Open(dir)
+	j, err := journal.Open(dir, journal.Options{})
 	require.NoError(t, err)
-	_, err = journal.Open(dir)
+	_, err = journal.Open(dir, journal.Options{})
 	require.ErrorIs(t, err, journal.ErrInUse)
 	id := j.NodeID()
 	require.NoError(t, j.Close())
-	j, err = journal.Open(dir)
+	j, err = journal.Open(dir, journal.Options{})
 	require.NoError(t, err)
 	require.Equal(t, id, j.NodeID())
 	require.NoError(t, j.Close())
@@ -244,10 +244,7 @@ func TestDamageInTheMiddleRefusesToStart(t *testing.T) {
 	text[at+30] ^= 1
 	require.NoError(t, os.WriteFile(files[0], text, 0o600))
 
-	j, err := journal.Open(dir)
-	require.NoError(t, err)
-	_, err = event.NewIngest(event.IngestConfig{Keys: keys(t, keyText("1", 1)), Clock: event.NewClock(event.Ticks()), Journal: j, MaxUnbilled: 10})
+	_, err = journal.Open(dir, journal.Options{})
 	require.ErrorIs(t, err, event.ErrDamaged)
-	require.ErrorContains(t, err, "copy the journal directory away")
-	require.NoError(t, j.Close())
+	require.ErrorContains(t, err, "copy the directory away")
 }

@@ -151,7 +151,7 @@ func (n *node) openMoney(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("GAVEL_TOKEN_KEYS: %w", err)
 	}
-	if n.journal, err = journal.Open(n.config.JournalDir); err != nil {
+	if n.journal, err = journal.Open(n.config.JournalDir, journal.Options{Log: n.log}); err != nil {
 		return err
 	}
 	n.clock = event.NewClock(event.Ticks())

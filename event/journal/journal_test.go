@@ -2,9 +2,13 @@ package journal_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,12 +18,106 @@ import (
 
 func open(t *testing.T, dir string) *journal.Journal {
 	t.Helper()
-	j, err := journal.Open(dir)
+	j, err := journal.Open(dir, journal.Options{})
 	require.NoError(t, err)
 	return j
 }
 
 func record(i int) []byte { return fmt.Appendf(nil, "record %04d", i) }
+
+// fill appends groups of records, numbered on from the newest one.
+func fill(t *testing.T, j *journal.Journal, groups ...int) {
+	t.Helper()
+	_, last, err := j.Bounds()
+	require.NoError(t, err)
+	for _, n := range groups {
+		var g [][]byte
+		for range n {
+			last++
+			g = append(g, record(int(last)))
+		}
+		require.NoError(t, j.Append(g))
+	}
+}
+
+// holds fails unless the journal has exactly the records from first to last.
+func holds(t *testing.T, j *journal.Journal, first, last uint64) {
+	t.Helper()
+	f, l, err := j.Bounds()
+	require.NoError(t, err)
+	require.Equal(t, []uint64{first, last}, []uint64{f, l})
+	for i := first; i <= last; i++ {
+		got, err := j.Read(i)
+		require.NoError(t, err)
+		require.Equal(t, string(record(int(i))), string(got))
+	}
+}
+
+// files are the contents of a journal's directory by their names below it. Taken from an open journal, they are what a kill
+// would leave: the metadata is read first, because the next segment is made in the background.
+func files(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	for _, pattern := range []string{"node-id", "wal/meta.*", "wal/*"} {
+		paths, err := filepath.Glob(filepath.Join(dir, pattern))
+		require.NoError(t, err)
+		for _, p := range paths {
+			name, err := filepath.Rel(dir, p)
+			require.NoError(t, err)
+			if _, ok := all[name]; ok {
+				continue
+			}
+			b, err := os.ReadFile(p)
+			if errors.Is(err, fs.ErrNotExist) { // the spare segment, which has just become one
+				continue
+			}
+			require.NoError(t, err)
+			if strings.HasPrefix(name, "wal/meta.") {
+				b = bytes.TrimRight(b, "\x00") // a quarter of a megabyte
+			}
+			all[name] = b
+		}
+	}
+	return all
+}
+
+// restore makes dir a journal of these files and no others.
+func restore(t *testing.T, dir string, all map[string][]byte) {
+	t.Helper()
+	require.NoError(t, os.RemoveAll(dir))
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "wal"), 0o700))
+	for name, b := range all {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
+	}
+}
+
+// quick is a directory in memory, where an fsync is cheap, if the system has such a place.
+func quick(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "gavel-journal-") //nolint:usetesting // t.TempDir is on a disk
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+// segments are the names of the segment files, the oldest first.
+func segments(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "wal", "*.wal"))
+	require.NoError(t, err)
+	for _, p := range paths {
+		names = append(names, "wal/"+filepath.Base(p))
+	}
+	return names
+}
+
+// logged is a logger and what was written to it.
+func logged() (*slog.Logger, *bytes.Buffer) {
+	var b bytes.Buffer
+	return slog.New(slog.NewTextHandler(&b, nil)), &b
+}
 
 func TestRecordsComeBackInOrderAndTrimKeepsTheNewest(t *testing.T) {
 	t.Parallel()
@@ -29,61 +127,94 @@ func TestRecordsComeBackInOrderAndTrimKeepsTheNewest(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, first, last, "empty")
 	require.NoError(t, j.Trim(5))
-	for i := 1; i <= 100; i += 2 {
-		require.NoError(t, j.Append([][]byte{record(i), record(i + 1)}))
+	for range 50 {
+		fill(t, j, 2)
 	}
 	require.NoError(t, j.Trim(40))
 	require.NoError(t, j.Close())
 
 	j = open(t, dir)
-	first, last, err = j.Bounds()
-	require.NoError(t, err)
-	require.Equal(t, []uint64{41, 100}, []uint64{first, last})
-	for i := first; i <= last; i++ {
-		got, err := j.Read(i)
-		require.NoError(t, err)
-		require.Equal(t, record(int(i)), got)
-	}
+	holds(t, j, 41, 100)
 	require.NoError(t, j.Trim(100))
-	first, last, err = j.Bounds()
-	require.NoError(t, err)
-	require.Equal(t, []uint64{100, 100}, []uint64{first, last})
+	holds(t, j, 100, 100)
 	require.NoError(t, j.Close())
 
 	j = open(t, dir)
-	require.NoError(t, j.Append([][]byte{record(101)}), "the numbering goes on")
-	_, last, err = j.Bounds()
-	require.NoError(t, err)
-	require.Equal(t, uint64(101), last)
+	fill(t, j, 1)
+	holds(t, j, 100, 101)
 	require.NoError(t, j.Close())
 }
 
-// TestATornTailIsCutOff: a crash in the middle of a write leaves a part of it, which nobody was told of.
-func TestATornTailIsCutOff(t *testing.T) {
+// TestSegmentsComeAndGo appends, trims, stops and is killed over many small segments, the next append after each start included:
+// a process may end between the append that fills a segment and the making of the next one.
+func TestSegmentsComeAndGo(t *testing.T) {
+	t.Parallel()
+	dir := quick(t)
+	o := journal.Options{}.WithSegments(1024)
+	j, err := journal.Open(dir, o)
+	require.NoError(t, err)
+	first, last := uint64(1), uint64(0)
+	for i := 1; i <= 300; i++ {
+		fill(t, j, i%7+1)
+		last += uint64(i%7 + 1)
+		if i%20 == 0 {
+			first = last - 40
+			require.NoError(t, j.Trim(first-1))
+			require.Less(t, len(segments(t, dir)), 8, "what is trimmed is deleted")
+		}
+		if i%3 == 0 {
+			continue
+		}
+		killed := files(t, dir)
+		require.NoError(t, j.Close())
+		if i%3 == 1 {
+			restore(t, dir, killed)
+		}
+		j, err = journal.Open(dir, o)
+		require.NoError(t, err)
+		holds(t, j, first, last)
+	}
+	require.NoError(t, j.Close())
+}
+
+func TestALargeGroupIsWrittenInParts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	j := open(t, dir)
-	for i := 1; i <= 3; i++ {
-		require.NoError(t, j.Append([][]byte{record(i)}))
+	fill(t, j, 100_000) // 8 MB in segments of 4
+	require.Greater(t, len(segments(t, dir)), 1)
+	for _, name := range segments(t, dir) {
+		s, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.EqualValues(t, 5<<20, s.Size(), "what was allocated for it in advance was enough")
 	}
+	require.NoError(t, j.Append([][]byte{bytes.Repeat([]byte("x"), 32<<10)}))
+	long, err := j.Read(100_001)
+	require.NoError(t, err)
+	require.Len(t, long, 32<<10)
+	require.Error(t, j.Append([][]byte{make([]byte, 33<<10)}))
 	require.NoError(t, j.Close())
-	files, err := filepath.Glob(filepath.Join(dir, "wal", "*.wal"))
-	require.NoError(t, err)
-	require.Len(t, files, 1)
-	text, err := os.ReadFile(files[0])
-	require.NoError(t, err)
-	at := bytes.Index(text, record(3))
-	require.Positive(t, at)
-	clear(text[at+4:])
-	require.NoError(t, os.WriteFile(files[0], text, 0o600))
-
 	j = open(t, dir)
 	_, last, err := j.Bounds()
 	require.NoError(t, err)
-	require.Equal(t, uint64(2), last)
-	require.NoError(t, j.Append([][]byte{record(3)}))
-	got, err := j.Read(3)
+	require.EqualValues(t, 100_001, last)
+	require.NoError(t, j.Trim(100_000))
+	require.NoError(t, j.Close())
+}
+
+func TestTheNodeIDIsKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	j := open(t, dir)
+	id := j.NodeID()
+	text, err := os.ReadFile(filepath.Join(dir, "node-id"))
 	require.NoError(t, err)
-	require.Equal(t, record(3), got)
+	require.Equal(t, id.String(), strings.TrimSpace(string(text)))
+	require.NoError(t, j.Close())
+
+	require.NoError(t, os.Remove(filepath.Join(dir, "node-id")), "as when the first start ends early")
+	j = open(t, dir)
+	require.Equal(t, id, j.NodeID())
+	require.FileExists(t, filepath.Join(dir, "node-id"))
 	require.NoError(t, j.Close())
 }
