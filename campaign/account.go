@@ -6,22 +6,31 @@ import (
 	_ "time/tzdata" // a day must not depend on what the machine has installed
 
 	"gavel/internal/fault"
+	"gavel/internal/money"
 )
 
-// AdAccount is who pays. All but its name is fixed: the currency and the time zone are what its money is counted in.
+// AdAccount is who pays. Its currency and its time zone are fixed: they are what its money is counted in.
 type AdAccount struct {
 	ID   AdAccountID
 	Name string
 	// Country is ISO 3166-1 alpha-2, Currency ISO 4217.
 	Country, Currency string
 	// TimeZone is an IANA name; it decides what a day of a daily budget is.
-	TimeZone             string
-	CreatedAt, UpdatedAt time.Time
+	TimeZone string
+	// DailySpendCap and LifetimeSpendCap stop the account whatever its campaigns and ad groups may spend; 0 = none. Unlike
+	// those of a campaign they do not exclude each other.
+	DailySpendCap, LifetimeSpendCap money.Micros
+	CreatedAt, UpdatedAt            time.Time
 }
 
 // AdAccountInput creates an ad account. TimeZone defaults to UTC.
 type AdAccountInput struct {
 	Name, Country, Currency, TimeZone Opt[string]
+}
+
+// AdAccountUpdate changes the spend limit of an ad account: an absent field stays, null removes it.
+type AdAccountUpdate struct {
+	DailySpendCap, LifetimeSpendCap Opt[money.Micros]
 }
 
 // The v5 enumerations.
@@ -54,6 +63,23 @@ func newAdAccount(in AdAccountInput) (AdAccount, []fault.Field) {
 		p.Add("time_zone", "must be an IANA time zone such as Europe/Berlin")
 	}
 	return a, p
+}
+
+func changedAdAccount(a AdAccount, in AdAccountUpdate) (AdAccount, []fault.Field) {
+	var p fault.Fields
+	applyNullable(in.DailySpendCap, &a.DailySpendCap)
+	applyNullable(in.LifetimeSpendCap, &a.LifetimeSpendCap)
+	checkAmount(&p, "daily_spend_cap", in.DailySpendCap, MaxAmountMicros)
+	checkAmount(&p, "lifetime_spend_cap", in.LifetimeSpendCap, MaxAmountMicros)
+	return a, p
+}
+
+// budgets are the two lines of a. They always exist: without a limit they count.
+func (a AdAccount) budgets() []Budget {
+	return []Budget{
+		{AdAccountID: a.ID, Scope: EntityAdAccount, ScopeID: int64(a.ID), Kind: BudgetDaily, LimitMicros: a.DailySpendCap},
+		{AdAccountID: a.ID, Scope: EntityAdAccount, ScopeID: int64(a.ID), Kind: BudgetLifetime, LimitMicros: a.LifetimeSpendCap},
+	}
 }
 
 func inList(list, code string) bool {

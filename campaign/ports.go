@@ -13,6 +13,7 @@ type Store interface {
 	AdGroupReader
 	AdReader
 	ChildReader
+	BudgetReader
 	KeyStore
 
 	// InTx runs f in one transaction and commits it if f returns nil. f may run again, from the start, when the transaction
@@ -82,6 +83,13 @@ type ChildReader interface {
 	Audiences(ctx context.Context, account AdAccountID, page Page) ([]Audience, error)
 }
 
+// BudgetReader reads budget lines.
+type BudgetReader interface {
+	// BudgetLines lists the lines of the given entities, or with none those of the whole account, with the figures of today
+	// (yyyymmdd) or of the lifetime. All lines of one call are read at one moment.
+	BudgetLines(ctx context.Context, account AdAccountID, today int, of []BudgetScope, page Page) ([]BudgetLine, error)
+}
+
 // KeyStore keeps API keys by their hash.
 type KeyStore interface {
 	// InsertKey returns ErrAdAccountNotFound for a key of an account that does not exist.
@@ -92,8 +100,8 @@ type KeyStore interface {
 	RevokeKey(ctx context.Context, id int64) (Key, error)
 }
 
-// Tx is a write in progress. Rows are locked in the order ad groups, campaigns, audiences, budgets, budget periods; within one
-// call in the order of their ids.
+// Tx is a write in progress. Rows are locked in the order ad accounts, ad groups, campaigns, audiences, budgets, budget
+// periods; within one call in the order of their ids.
 type Tx interface {
 	AccountTx
 	CampaignTx
@@ -107,11 +115,15 @@ type Tx interface {
 	Changed(ctx context.Context, entity string, ids []int64) error
 }
 
-// AccountTx writes ad accounts.
+// AccountTx writes ad accounts. Insert and Update return the row as it is stored.
 type AccountTx interface {
 	// AdAccount returns ErrAdAccountNotFound.
 	AdAccount(ctx context.Context, id AdAccountID) (AdAccount, error)
+	// LockAdAccount is AdAccount; the row stays locked until the end of the transaction.
+	LockAdAccount(ctx context.Context, id AdAccountID) (AdAccount, error)
 	InsertAdAccount(ctx context.Context, a AdAccount) (AdAccount, error)
+	// UpdateAdAccount writes the spend caps; all else of an account is fixed.
+	UpdateAdAccount(ctx context.Context, a AdAccount) (AdAccount, error)
 }
 
 // CampaignTx writes campaigns. Insert and Update return the row as it is stored.

@@ -255,6 +255,53 @@ func TestAdAccountKeywordAudienceRules(t *testing.T) {
 	require.Equal(t, []string{"user_ids"}, names(problems))
 }
 
+func TestAdAccountSpendLimit(t *testing.T) {
+	t.Parallel()
+	stored := AdAccount{ID: testAccount, Name: "a", Country: "DE", Currency: "EUR", TimeZone: "UTC", DailySpendCap: 5}
+	for name, c := range map[string]struct {
+		in              AdAccountUpdate
+		want            []string
+		daily, lifetime money.Micros
+	}{
+		"nothing":          {AdAccountUpdate{}, []string{}, 5, 0},
+		"both":             {AdAccountUpdate{DailySpendCap: Some[money.Micros](7), LifetimeSpendCap: Some[money.Micros](3)}, []string{}, 7, 3},
+		"the other stays":  {AdAccountUpdate{LifetimeSpendCap: Some(MaxAmountMicros)}, []string{}, 5, MaxAmountMicros},
+		"null removes":     {AdAccountUpdate{DailySpendCap: Null[money.Micros](), LifetimeSpendCap: Null[money.Micros]()}, []string{}, 0, 0},
+		"zero is no limit": {AdAccountUpdate{DailySpendCap: Some[money.Micros](0)}, []string{"daily_spend_cap"}, 0, 0},
+		"every problem": {
+			AdAccountUpdate{DailySpendCap: Some[money.Micros](-1), LifetimeSpendCap: Some(MaxAmountMicros + 1)},
+			[]string{"daily_spend_cap", "lifetime_spend_cap"},
+			-1, MaxAmountMicros + 1,
+		},
+	} {
+		got, problems := changedAdAccount(stored, c.in)
+		require.Equal(t, c.want, names(problems), name)
+		want := stored
+		want.DailySpendCap, want.LifetimeSpendCap = c.daily, c.lifetime
+		require.Equal(t, want, got, name)
+	}
+}
+
+func TestTheStateOfABudgetLine(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		line BudgetLine
+		want BudgetState
+		free money.Nanos
+	}{
+		"untouched":              {BudgetLine{Limited: true, Limit: 10}, BudgetOpen, 10},
+		"one nano left":          {BudgetLine{Limited: true, Limit: 10, Posted: 5, Escrow: 4}, BudgetOpen, 1},
+		"spent":                  {BudgetLine{Limited: true, Limit: 10, Posted: 10}, BudgetExhausted, 0},
+		"promised":               {BudgetLine{Limited: true, Limit: 10, Escrow: 10}, BudgetExhausted, 0},
+		"one nano past a cut":    {BudgetLine{Limited: true, Limit: 10, Posted: 6, Escrow: 5}, BudgetOverLimit, 0},
+		"no limit":               {BudgetLine{Posted: 10}, BudgetOpen, 0},
+		"largest limit, all out": {BudgetLine{Limited: true, Limit: 1000 * money.Nanos(MaxAmountMicros), Posted: 1000 * money.Nanos(MaxAmountMicros)}, BudgetExhausted, 0},
+	} {
+		require.Equal(t, c.want, c.line.State(), name)
+		require.Equal(t, c.free, c.line.Free(), name)
+	}
+}
+
 func TestBudgetLinesFollowTheBudgetType(t *testing.T) {
 	t.Parallel()
 	g := AdGroup{ID: 1, AdAccountID: testAccount, BudgetType: DailyBudget, Budget: 5}
@@ -271,6 +318,7 @@ func TestBudgetLinesFollowTheBudgetType(t *testing.T) {
 	require.Empty(t, changedBudgets(before.budgets(), before.budgets()))
 	changed := changedBudgets(before.budgets(), Campaign{LifetimeSpendCap: 5}.budgets())
 	require.Equal(t, [2]money.Micros{0, 5}, limits(changed))
+	require.Equal(t, [2]money.Micros{5, 7}, limits(AdAccount{DailySpendCap: 5, LifetimeSpendCap: 7}.budgets()))
 }
 
 func TestTheDecodersProblemHidesTheRulesOfTheSameField(t *testing.T) {

@@ -123,6 +123,29 @@ func (s *Service) CreateAdAccount(ctx context.Context, item Item[AdAccountInput]
 	return created, err
 }
 
+// UpdateAdAccount changes the spend limit of an ad account; it holds from the moment that the call returns. A limit below what
+// is spent and promised is allowed: then nothing more is promised. Bad input is a [fault.Invalid] with every problem, an unknown
+// account ErrAdAccountNotFound.
+func (s *Service) UpdateAdAccount(ctx context.Context, account AdAccountID, item Item[AdAccountUpdate]) (AdAccount, error) {
+	var updated AdAccount
+	err := s.inTx(ctx, func(ctx context.Context, tx Tx) error {
+		before, err := tx.LockAdAccount(ctx, account)
+		if err != nil {
+			return err
+		}
+		after, problems := changedAdAccount(before, item.Input)
+		if refused := invalid(item.Problems, problems); refused != nil {
+			return refused
+		}
+		if updated, err = tx.UpdateAdAccount(ctx, after); err != nil {
+			return fmt.Errorf("update ad account %d: %w", account, err)
+		}
+		// The indexer is not told: a limit is no part of what is served.
+		return s.setLimits(ctx, tx, after, changedBudgets(before.budgets(), after.budgets()))
+	})
+	return updated, err
+}
+
 // AdAccount returns one ad account, or ErrAdAccountNotFound.
 func (s *Service) AdAccount(ctx context.Context, id AdAccountID) (AdAccount, error) {
 	return s.store.AdAccount(ctx, id)
@@ -131,6 +154,39 @@ func (s *Service) AdAccount(ctx context.Context, id AdAccountID) (AdAccount, err
 // AdAccounts lists all ad accounts.
 func (s *Service) AdAccounts(ctx context.Context, page Page) ([]AdAccount, error) {
 	return s.store.AdAccounts(ctx, page)
+}
+
+// Budgets lists budget lines of an account as they stand now. It returns ErrAdAccountNotFound, ErrCampaignNotFound or
+// ErrAdGroupNotFound for what the account or the filter names in vain.
+func (s *Service) Budgets(ctx context.Context, account AdAccountID, f BudgetFilter, page Page) ([]BudgetLine, error) {
+	if f.Campaign != 0 && f.AdGroup != 0 {
+		return nil, fault.InvalidFields("invalid input", fault.Field{Name: "ad_group_id", Message: "cannot be given together with campaign_id"})
+	}
+	owner, err := s.store.AdAccount(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	today, err := s.today(owner)
+	if err != nil {
+		return nil, err
+	}
+	var of []BudgetScope
+	if f.AdGroup != 0 {
+		g, err := s.store.AdGroup(ctx, account, f.AdGroup)
+		if err != nil {
+			return nil, err
+		}
+		of = append(of, BudgetScope{EntityAdGroup, int64(g.ID)})
+		f.Campaign = g.CampaignID
+	}
+	if f.Campaign != 0 {
+		c, err := s.store.Campaign(ctx, account, f.Campaign)
+		if err != nil {
+			return nil, err
+		}
+		of = append(of, BudgetScope{EntityCampaign, int64(c.ID)}, BudgetScope{EntityAdAccount, int64(account)})
+	}
+	return s.store.BudgetLines(ctx, account, today, of, page)
 }
 
 // today is the account's local day now.

@@ -2,15 +2,19 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
 	"gavel/campaign"
+	"gavel/internal/money"
 )
 
-const accountColumns = `id, name, country, currency, time_zone, created_at, updated_at`
+const accountColumns = `id, name, country, currency, time_zone, daily_spend_cap_micros, lifetime_spend_cap_micros, created_at, updated_at`
 
 const accountSQL = `SELECT ` + accountColumns + ` FROM ad_accounts WHERE id = $1`
+
+const lockAccountSQL = accountSQL + ` FOR NO KEY UPDATE`
 
 const accountsAscendingSQL = `SELECT ` + accountColumns + ` FROM ad_accounts WHERE id > $1 ORDER BY id LIMIT $2`
 
@@ -19,19 +23,26 @@ const accountsDescendingSQL = `SELECT ` + accountColumns + ` FROM ad_accounts WH
 const insertAccountSQL = `
 INSERT INTO ad_accounts (name, country, currency, time_zone) VALUES ($1, $2, $3, $4) RETURNING ` + accountColumns
 
+const updateAccountSQL = `
+UPDATE ad_accounts SET daily_spend_cap_micros = $2, lifetime_spend_cap_micros = $3, updated_at = now()
+WHERE id = $1 RETURNING ` + accountColumns
+
 type accountRow struct {
-	ID        int64     `db:"id"`
-	Name      string    `db:"name"`
-	Country   string    `db:"country"`
-	Currency  string    `db:"currency"`
-	TimeZone  string    `db:"time_zone"`
-	CreatedAt time.Time `db:"created_at"`
-	UpdatedAt time.Time `db:"updated_at"`
+	ID               int64         `db:"id"`
+	Name             string        `db:"name"`
+	Country          string        `db:"country"`
+	Currency         string        `db:"currency"`
+	TimeZone         string        `db:"time_zone"`
+	DailySpendCap    sql.NullInt64 `db:"daily_spend_cap_micros"`
+	LifetimeSpendCap sql.NullInt64 `db:"lifetime_spend_cap_micros"`
+	CreatedAt        time.Time     `db:"created_at"`
+	UpdatedAt        time.Time     `db:"updated_at"`
 }
 
 func (r accountRow) entity() campaign.AdAccount {
 	return campaign.AdAccount{
 		ID: campaign.AdAccountID(r.ID), Name: r.Name, Country: r.Country, Currency: r.Currency, TimeZone: r.TimeZone,
+		DailySpendCap: money.Micros(r.DailySpendCap.Int64), LifetimeSpendCap: money.Micros(r.LifetimeSpendCap.Int64),
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 }
@@ -61,5 +72,19 @@ func (s *Store) AdAccounts(ctx context.Context, page campaign.Page) ([]campaign.
 func (t *txn) InsertAdAccount(ctx context.Context, a campaign.AdAccount) (campaign.AdAccount, error) {
 	var row accountRow
 	err := t.get(ctx, &row, insertAccountSQL, a.Name, a.Country, a.Currency, a.TimeZone)
+	return row.entity(), err
+}
+
+// LockAdAccount implements campaign.AccountTx.
+func (t *txn) LockAdAccount(ctx context.Context, id campaign.AdAccountID) (campaign.AdAccount, error) {
+	var row accountRow
+	err := t.get(ctx, &row, lockAccountSQL, int64(id))
+	return row.entity(), orMissing(err, campaign.ErrAdAccountNotFound, "lock ad account")
+}
+
+// UpdateAdAccount implements campaign.AccountTx.
+func (t *txn) UpdateAdAccount(ctx context.Context, a campaign.AdAccount) (campaign.AdAccount, error) {
+	var row accountRow
+	err := t.get(ctx, &row, updateAccountSQL, int64(a.ID), nullInt(a.DailySpendCap), nullInt(a.LifetimeSpendCap))
 	return row.entity(), err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/lib/pq"
 
 	"gavel/campaign"
+	"gavel/internal/money"
 )
 
 const addBudgetsSQL = `
@@ -97,4 +98,70 @@ func (t *txn) SetLimits(ctx context.Context, lines []campaign.Budget, today int)
 		return fmt.Errorf("set limits of periods: %w", err)
 	}
 	return nil
+}
+
+// One statement, so that the lines are of one moment. A period that nobody has opened yet has spent nothing and will get the
+// line's limit; one that is open has the limit that grants look at.
+const budgetLinesFilter = `
+SELECT b.id, b.ad_account_id, b.scope, b.scope_id, b.kind, CASE b.kind WHEN 'DAILY' THEN $2::int ELSE 0 END AS day,
+    CASE WHEN p.id IS NULL THEN b.limit_nanos ELSE p.limit_nanos END AS limit_nanos,
+    coalesce(p.posted_nanos, 0) AS posted_nanos, coalesce(p.escrow_nanos, 0) AS escrow_nanos
+FROM budgets b LEFT JOIN budget_periods p ON p.budget_id = b.id AND p.period = CASE b.kind WHEN 'DAILY' THEN $2::int ELSE 0 END
+WHERE b.ad_account_id = $1`
+
+const budgetLinesOf = ` AND (b.scope, b.scope_id) IN (SELECT * FROM unnest($3::text[], $4::bigint[]))`
+
+const budgetLinesAscendingSQL = budgetLinesFilter + ` AND b.id > $3 ORDER BY b.id LIMIT $4`
+
+const budgetLinesDescendingSQL = budgetLinesFilter + ` AND b.id < $3 ORDER BY b.id DESC LIMIT $4`
+
+const budgetLinesOfAscendingSQL = budgetLinesFilter + budgetLinesOf + ` AND b.id > $5 ORDER BY b.id LIMIT $6`
+
+const budgetLinesOfDescendingSQL = budgetLinesFilter + budgetLinesOf + ` AND b.id < $5 ORDER BY b.id DESC LIMIT $6`
+
+type budgetLineRow struct {
+	ID          int64         `db:"id"`
+	AdAccountID int64         `db:"ad_account_id"`
+	Scope       string        `db:"scope"`
+	ScopeID     int64         `db:"scope_id"`
+	Kind        string        `db:"kind"`
+	Day         int           `db:"day"`
+	Limit       sql.NullInt64 `db:"limit_nanos"`
+	Posted      int64         `db:"posted_nanos"`
+	Escrow      int64         `db:"escrow_nanos"`
+}
+
+func (r budgetLineRow) entity() campaign.BudgetLine {
+	return campaign.BudgetLine{
+		ID: r.ID, AdAccountID: campaign.AdAccountID(r.AdAccountID), Scope: r.Scope, ScopeID: r.ScopeID,
+		Kind: campaign.BudgetKind(r.Kind), Day: r.Day, Limited: r.Limit.Valid, Limit: money.Nanos(r.Limit.Int64),
+		Posted: money.Nanos(r.Posted), Escrow: money.Nanos(r.Escrow),
+	}
+}
+
+// BudgetLines implements campaign.BudgetReader.
+func (s *Store) BudgetLines(ctx context.Context, account campaign.AdAccountID, today int, of []campaign.BudgetScope, page campaign.Page) ([]campaign.BudgetLine, error) {
+	query := budgetLinesAscendingSQL
+	if page.Descending {
+		query = budgetLinesDescendingSQL
+	}
+	args := []any{int64(account), today}
+	if len(of) > 0 {
+		query = budgetLinesOfAscendingSQL
+		if page.Descending {
+			query = budgetLinesOfDescendingSQL
+		}
+		var scopes pq.StringArray
+		var scopeIDs pq.Int64Array
+		for _, o := range of {
+			scopes, scopeIDs = append(scopes, o.Scope), append(scopeIDs, o.ID)
+		}
+		args = append(args, scopes, scopeIDs)
+	}
+	after, limit := cursor(page)
+	var rows []budgetLineRow
+	if err := s.list(ctx, &rows, query, append(args, after, limit)...); err != nil {
+		return nil, fmt.Errorf("list budget lines: %w", err)
+	}
+	return mapped(rows, budgetLineRow.entity), nil
 }
