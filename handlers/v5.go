@@ -48,6 +48,7 @@ func RegisterV5(app *fiber.App, svc *campaign.Service, ring *campaign.KeyRing) h
 	v.registerAds()
 	v.registerKeywords()
 	v.registerAudiences()
+	v.registerBudgets()
 	serveDocument(app, v.api)
 	return v.api
 }

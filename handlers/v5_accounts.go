@@ -22,6 +22,12 @@ func (v *v5) registerAdAccounts() {
 	register(v, v.operation(http.MethodGet, accountsPath, "ad_accounts/list", tag, "List ad accounts", managers...), v.listAdAccounts)
 	register(v, v.operation(http.MethodPost, accountsPath, "ad_accounts/create", tag, "Create an ad account", campaign.RoleOperator), v.createAdAccount)
 	register(v, v.operation(http.MethodGet, accountsPath+"/{ad_account_id}", "ad_accounts/get", tag, "Get an ad account", managers...), v.getAdAccount)
+	update := v.operation(http.MethodPatch, accountsPath+"/{ad_account_id}", "ad_accounts/update", tag, "Change the spend limit of an ad account (Gavel's own)", managers...)
+	update.Description = "It holds at once for everything below the ad account, and what was spent before counts. A limit may be below what is spent " +
+		"already: then nothing more is. A field that is absent stays."
+	register(v, update, v.updateAdAccount)
+	v.describeBody(http.MethodPatch, accountsPath+"/{ad_account_id}", v.schema(reflect.TypeFor[adAccountUpdate]()), "Spend limit.",
+		reflect.TypeFor[adAccountView](), reflect.TypeFor[errorBody]())
 	v.describeBody(http.MethodPost, accountsPath, v.schema(reflect.TypeFor[adAccountCreate]()), "Ad account.",
 		reflect.TypeFor[adAccountView](), reflect.TypeFor[errorBody]())
 }
@@ -63,4 +69,15 @@ func (v *v5) getAdAccount(ctx context.Context, in *AccountPath) (*oneAccountOutp
 		return nil, err
 	}
 	return &oneAccountOutput{Body: viewAdAccount(a)}, nil
+}
+
+func (v *v5) updateAdAccount(ctx context.Context, in *createInput) (*jsonOutput, error) {
+	item := decodeItem(in.RawBody, (*adAccountUpdate).input)
+	return v.once(ctx, in.account(), "ad_accounts/update", in.IdempotencyKey, in.RawBody, func(ctx context.Context, s *campaign.Service) (campaign.Answer, error) {
+		updated, err := s.UpdateAdAccount(ctx, in.account(), item)
+		if err != nil {
+			return campaign.Answer{}, err
+		}
+		return campaign.Answer{Status: http.StatusOK, Body: encode(viewAdAccount(updated))}, nil
+	})
 }

@@ -21,6 +21,15 @@ func (in *adAccountCreate) input() campaign.AdAccountInput {
 	return campaign.AdAccountInput{Name: in.Name.Opt, Country: in.Country.Opt, Currency: in.Currency.Opt, TimeZone: in.TimeZone.Opt}
 }
 
+type adAccountUpdate struct {
+	DailySpendCap    amountIn `json:"daily_spend_cap,omitempty" nullable:"true" minimum:"1" maximum:"1000000000000000" doc:"Micro currency per day of the ad account, for all its campaigns together; null removes it."`
+	LifetimeSpendCap amountIn `json:"lifetime_spend_cap,omitempty" nullable:"true" minimum:"1" maximum:"1000000000000000" doc:"Micro currency, for all its campaigns together, ever. May be set beside daily_spend_cap; null removes it."`
+}
+
+func (in *adAccountUpdate) input() campaign.AdAccountUpdate {
+	return campaign.AdAccountUpdate{DailySpendCap: in.DailySpendCap.Opt, LifetimeSpendCap: in.LifetimeSpendCap.Opt}
+}
+
 // CampaignFields are the fields that create and update of campaigns share. It is exported because reflection passes over embedded types that are not.
 type CampaignFields struct {
 	AdAccountID      idIn[campaign.AdAccountID] `json:"ad_account_id,omitempty" doc:"The ad account of the path."`

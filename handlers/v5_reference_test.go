@@ -43,7 +43,7 @@ var ours = map[string][]string{
 	"adGroupCreateRequest":  {"ad_account_id"},
 	"adGroupUpdateRequest":  {"ad_account_id"},
 	"audienceCreateRequest": {},
-	"AdAccount":             {"time_zone"},
+	"AdAccount":             {"time_zone", "daily_spend_cap", "lifetime_spend_cap"},
 	"AdResponse":            {"title", "description", "image_url"},
 }
 

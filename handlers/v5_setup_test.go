@@ -32,6 +32,7 @@ type v5Bundle struct {
 	db                         *sqlx.DB
 	ring                       *campaign.KeyRing
 	svc                        *campaign.Service
+	now                        time.Time // the service's clock
 	account, other             string
 	operator, advertiser, feed string
 }
@@ -48,8 +49,8 @@ func setupV5(t *testing.T) *v5Bundle {
 		require.NoError(t, store.Close())
 		require.NoError(t, db.Close())
 	})
-	b := &v5Bundle{T: t, db: db, app: newApp(), ring: campaign.NewKeyRing(store, slog.New(slog.DiscardHandler))}
-	b.svc = campaign.NewService(campaign.Config{Store: store, ValidateTargeting: targeting.Canonicalize, CheckKeyword: targeting.CheckKeyword, Now: time.Now, Random: rand.Reader})
+	b := &v5Bundle{T: t, db: db, app: newApp(), now: time.Now(), ring: campaign.NewKeyRing(store, slog.New(slog.DiscardHandler))}
+	b.svc = campaign.NewService(campaign.Config{Store: store, ValidateTargeting: targeting.Canonicalize, CheckKeyword: targeting.CheckKeyword, Now: func() time.Time { return b.now }, Random: rand.Reader})
 	b.api = RegisterV5(b.app, b.svc, b.ring)
 
 	own, other := b.newAccount(), b.newAccount()

@@ -13,18 +13,21 @@ import (
 // is left out.
 
 type adAccountView struct {
-	ID          string `json:"id" doc:"Ad account id."`
-	Name        string `json:"name"`
-	Country     string `json:"country" doc:"ISO 3166-1 alpha-2."`
-	Currency    string `json:"currency" doc:"ISO 4217."`
-	TimeZone    string `json:"time_zone" doc:"Gavel's own. IANA time zone."`
-	CreatedTime int64  `json:"created_time" doc:"Unix seconds."`
-	UpdatedTime int64  `json:"updated_time" doc:"Unix seconds."`
+	ID               string `json:"id" doc:"Ad account id."`
+	Name             string `json:"name"`
+	Country          string `json:"country" doc:"ISO 3166-1 alpha-2."`
+	Currency         string `json:"currency" doc:"ISO 4217."`
+	TimeZone         string `json:"time_zone" doc:"Gavel's own. IANA time zone."`
+	DailySpendCap    *int64 `json:"daily_spend_cap" doc:"Gavel's own. Micro currency; null for no limit."`
+	LifetimeSpendCap *int64 `json:"lifetime_spend_cap" doc:"Gavel's own. Micro currency; null for no limit."`
+	CreatedTime      int64  `json:"created_time" doc:"Unix seconds."`
+	UpdatedTime      int64  `json:"updated_time" doc:"Unix seconds."`
 }
 
 func viewAdAccount(a campaign.AdAccount) adAccountView {
 	return adAccountView{
 		ID: idText(a.ID), Name: a.Name, Country: a.Country, Currency: a.Currency, TimeZone: a.TimeZone,
+		DailySpendCap: amount(a.DailySpendCap), LifetimeSpendCap: amount(a.LifetimeSpendCap),
 		CreatedTime: a.CreatedAt.Unix(), UpdatedTime: a.UpdatedAt.Unix(),
 	}
 }
