@@ -27,7 +27,7 @@ const (
 
 // openDatabase opens a pool and checks that the server answers. traces may be nil.
 func openDatabase(ctx context.Context, address string, traces trace.TracerProvider) (*sqlx.DB, error) {
-	address, err := withConnectTimeout(address)
+	address, err := withTimeouts(address)
 	if err != nil {
 		return nil, err
 	}
@@ -52,18 +52,24 @@ func openDatabase(ctx context.Context, address string, traces trace.TracerProvid
 	return sqlx.NewDb(db, "postgres"), nil
 }
 
-// withConnectTimeout bounds the opening of a connection, unless the URL does: the driver does not ask the context there, so a
-// server that accepts and says nothing would hang it for ever.
-func withConnectTimeout(text string) (string, error) {
+// withTimeouts bounds, unless the URL does, the opening of a connection, for which the driver does not ask the context: a server
+// that accepts and says nothing would hang it for ever. And it bounds how long Postgres waits for us within a transaction: one
+// that stopped (SIGSTOP, a host that swaps, a cut network) would keep its locks on the budgets of everybody, and with them all nodes.
+func withTimeouts(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		return "", errors.New("DATABASE_URL cannot be read as a Postgres URL")
 	}
 	q := u.Query()
-	if !q.Has("connect_timeout") {
-		q.Set("connect_timeout", "10")
-		u.RawQuery = q.Encode()
+	for name, value := range map[string]string{
+		"connect_timeout":                     "10",   // seconds
+		"idle_in_transaction_session_timeout": "2000", // milliseconds; well below GAVEL_LEASE_TTL, which others must be able to renew within
+	} {
+		if !q.Has(name) {
+			q.Set(name, value)
+		}
 	}
+	u.RawQuery = q.Encode()
 	return u.String(), nil
 }
 

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -39,6 +41,24 @@ func TestMigrateUpStatusDown(t *testing.T) {
 	}
 	step("down", "nothing to take back")
 	step("up", "applied 00001_accounts_and_campaigns.sql")
+}
+
+// TestATransactionThatStoppedLetsGo is what a node in SIGSTOP does to the others: it holds locks and says nothing.
+func TestATransactionThatStoppedLetsGo(t *testing.T) {
+	t.Parallel()
+	db, err := openDatabase(t.Context(), testenv.Postgres(t), nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	stopped, err := db.BeginTxx(t.Context(), nil)
+	require.NoError(t, err)
+	const lock = `SELECT closed_through FROM protocol FOR UPDATE`
+	_, err = stopped.ExecContext(t.Context(), lock)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err = db.ExecContext(ctx, lock)
+	require.NoError(t, err, "the lock is given free")
+	require.Error(t, stopped.Commit(), "and whoever had it is told")
 }
 
 func TestAuditExitsWithOneOnAViolation(t *testing.T) {
