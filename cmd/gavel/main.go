@@ -36,7 +36,7 @@ type cli struct {
 	Modelcheck modelcheckCmd `cmd:"" help:"Run the money protocol through faults in virtual time and look for broken invariants."`
 	Loadtest   loadtestCmd   `cmd:"" help:"Drive a running server with a load."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
-	tortureCmds
+	TortureCmds
 }
 
 func main() {

@@ -20,8 +20,8 @@ import (
 	"gavel/internal/torture"
 )
 
-// tortureCmds are the commands of builds with the tag faults: the nodes that they start are this same executable.
-type tortureCmds struct {
+// TortureCmds are the commands of builds with the tag faults: the nodes that they start are this same executable.
+type TortureCmds struct {
 	Torture tortureCmd `cmd:"" help:"Run two nodes on a Postgres and a Redis of their own, do them harm, and check every nano."`
 }
 

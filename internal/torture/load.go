@@ -142,7 +142,7 @@ func (l *Load) pages(ctx context.Context) {
 		case l.slots <- struct{}{}:
 			l.work.Go(func() {
 				defer func() { <-l.slots }()
-				l.page()
+				l.page(pageBody())
 			})
 		default:
 			l.count(func(t *Totals) { t.Skipped++ })
@@ -181,9 +181,8 @@ type pageAnswer struct {
 }
 
 // page is one page load: asked for once, and once more of the other node when there was no answer.
-func (l *Load) page() {
+func (l *Load) page(body []byte) {
 	asked := time.Now()
-	body := pageBody()
 	preferred := below(len(l.client.hosts))
 	l.second(asked, func(s *Second) { s.Asked++ })
 	l.count(func(t *Totals) { t.Pages++ })
@@ -239,6 +238,16 @@ func (l *Load) answered(asked time.Time, status, ads int) {
 
 // pageBody is a page load of a random user: some interests that plain campaigns target, now and then one of a scarce campaign.
 func pageBody() []byte {
+	first := below(plainAudiences)
+	interests := []string{plainAudience(first), plainAudience(first + 7), plainAudience(first + 19)}
+	if chance(0.25) {
+		interests = append(interests, scarceAudience(below(scarceAudiences)))
+	}
+	return pageFor(interests...)
+}
+
+// pageFor is a page load of a random user with some interests.
+func pageFor(interests ...string) []byte {
 	b := make([]byte, 0, 400)
 	b = append(b, `{"placement":"BROWSE","slots":[`...)
 	for i := range slotsPerPage {
@@ -247,13 +256,8 @@ func pageBody() []byte {
 		}
 		b = fmt.Appendf(b, `{"id":"s%d","position":%d}`, i, 2+5*i)
 	}
-	b = fmt.Appendf(b, `],"user":{"id":"u%d","country":"US","age":%d,"interests":[`, below(users), 18+below(50))
-	first := below(plainAudiences)
-	b = fmt.Appendf(b, `"%s","%s","%s"`, plainAudience(first), plainAudience(first+7), plainAudience(first+19))
-	if chance(0.25) {
-		b = fmt.Appendf(b, `,"%s"`, scarceAudience(below(scarceAudiences)))
-	}
-	return append(b, `]},"device":{"app_type":"iphone"}}`...)
+	b = fmt.Appendf(b, `],"user":{"id":"u%d","country":"US","age":%d,"interests":["%s"]}`, below(users), 18+below(50), strings.Join(interests, `","`))
+	return append(b, `,"device":{"app_type":"iphone"}}`...)
 }
 
 // readPage reads the ads of an answer.
