@@ -46,8 +46,8 @@ type Reservation struct {
 	MaxExp time.Time
 
 	amount money.Nanos
-	pctr   float64
-	bucket int64
+	cost   float64 // CPC: the expected cost in nanos
+	slice  int64
 }
 
 // WalletConfig are the times of the lease protocol.
@@ -63,6 +63,7 @@ type Wallet struct {
 	config WalletConfig
 	hungry chan struct{}
 	shards [64]shard
+	delays delays
 
 	answers sync.Mutex
 	answer  chan struct{} // closed at the next answer to a want
@@ -90,7 +91,7 @@ type pocket struct {
 	rateSince     Tick
 	ratePerSecond money.Nanos
 
-	exposure exposure
+	exposure *exposure // CPC only
 }
 
 type held struct {
@@ -99,6 +100,8 @@ type held struct {
 	promised   money.Nanos // CPM: tokens issued. CPC: clicks posted, as far as known
 	serveUntil Tick
 	maxExp     time.Time
+	resting    bool // CPC: has ended, and can be extended
+	refused    bool // CPC: cannot be extended
 }
 
 // NewWallet returns an empty wallet.
@@ -152,7 +155,7 @@ func (w *Wallet) Reserve(now Tick, req Request) (Reservation, Refusal) {
 		if now >= h.serveUntil {
 			continue
 		}
-		if req.Billable == campaign.BillClickthrough {
+		if p.billable == campaign.BillClickthrough {
 			if r, ok := p.reserveClick(now, h, req, w.config); ok {
 				return r, Reserved
 			}
@@ -183,12 +186,18 @@ func (w *Wallet) cry(now Tick, p *pocket) {
 }
 
 func (p *pocket) reserveClick(now Tick, h *held, req Request, config WalletConfig) (Reservation, bool) {
-	if p.exposure.need(now, config.EventTTL, req.PriceMax, req.PCTR) > h.amount-h.promised {
+	cost := req.PCTR * float64(req.Price)
+	if p.exposure.need(p.priceMax, cost) > h.amount-h.promised {
 		return Reservation{}, false
 	}
-	bucket := p.exposure.add(now, config.EventTTL, req.PCTR)
-	return Reservation{Key: req.Key, LeaseID: h.id, MaxExp: h.maxExp, pctr: req.PCTR, bucket: bucket}, true
+	slice := p.exposure.add(now, config.EventTTL, cost)
+	return Reservation{Key: req.Key, LeaseID: h.id, MaxExp: h.maxExp, cost: cost, slice: slice}, true
 }
+
+// Clicked tells the wallet that a click was billed that had been accepted when its impression was age old: any click, of any
+// ad group, served by any node. From them it learns for how long the clicks of what it serves may still come. A wallet that is
+// told of none is careful: it expects clicks until their tokens expire.
+func (w *Wallet) Clicked(now Tick, age time.Duration) { w.delays.seen(now, w.config.EventTTL, age) }
 
 // Cancel takes back a reservation for which no token left the node.
 func (w *Wallet) Cancel(r Reservation) {
@@ -199,8 +208,8 @@ func (w *Wallet) Cancel(r Reservation) {
 	if p == nil {
 		return
 	}
-	if r.pctr > 0 || r.amount == 0 {
-		p.exposure.remove(r.bucket, r.pctr)
+	if r.cost > 0 {
+		p.exposure.remove(r.slice, r.cost)
 		return
 	}
 	for _, h := range p.held {
@@ -221,6 +230,9 @@ func (s *shard) pocket(req Request, now Tick) *pocket {
 	p := s.pockets[req.Key]
 	if p == nil {
 		p = &pocket{billable: req.Billable, rateSince: now}
+		if req.Billable == campaign.BillClickthrough {
+			p.exposure = &exposure{}
+		}
 		s.pockets[req.Key] = p
 	}
 	return p

@@ -127,9 +127,8 @@ func TestClickExposureIsBoundedByTheLease(t *testing.T) {
 		}
 		n++
 	}
-	// 0.1·n + 2·√(0.09·n) + 1 ≤ 10 holds up to n = 52 (5.2 + 4.33 + 1 = 10.5 is too much at 52, 9.9 fits at 46).
-	require.Greater(t, n, 40)
-	require.Less(t, n, 52)
+	// With m = 0.1·n: m + 3·√(m + m²/10) + 1 ≤ 10 holds for m = 3 (9.92), not for m = 3.1 (10.14).
+	require.Equal(t, 30, n)
 	after := budget.Tick(2 * eventTTL)
 	_, refusal := w.Reserve(after, req)
 	require.Equal(t, budget.NoLease, refusal, "the lease's time is over, not its exposure")

@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,6 +32,9 @@ type Granted struct {
 	// Amount and Posted are the lease's totals, after an extension too.
 	Amount, Posted money.Nanos
 	MaxExp         time.Time
+	// Behind is how far posting was behind when Posted was read: every event that any node had accepted longer ago than that is
+	// in it. It matters for CPC; 0 is near enough while billing works.
+	Behind time.Duration
 }
 
 // Promise says what a lease that is no longer served from has promised to users; the rest goes back.
@@ -103,11 +107,12 @@ func (p *pocket) lowWater() money.Nanos {
 
 // wantClicks keeps one lease per key and extends it: the exposure of many impressions pools, that of many leases would not.
 func (p *pocket) wantClicks(now Tick, config WalletConfig) (Want, bool) {
-	need := p.exposure.need(now, config.EventTTL, p.priceMax, 0)
-	if len(p.held) == 0 {
+	need := p.exposure.need(p.priceMax, 0)
+	i := slices.IndexFunc(p.held, func(h *held) bool { return !h.refused })
+	if i < 0 {
 		return Want{PriceMax: need, Wish: 2 * need}, true
 	}
-	h := p.held[0]
+	h := p.held[i]
 	short := need + need/2 - (h.amount - h.promised)
 	if short <= 0 && now.Add(config.TTL/2) < h.serveUntil {
 		return Want{}, false
@@ -141,23 +146,26 @@ func (w *Wallet) Settle(now Tick, g Granted) {
 	serveUntil := g.Want.Sent.Add(w.config.TTL)
 	if g.LeaseID == 0 {
 		p.deniedUntil = now.Add(denialTTL)
-		if g.Want.Extend != 0 { // the lease is closed: forget it, ask for a new one next
-			p.drop(g.Want.Extend)
+		if g.Want.Extend != 0 { // it is closed, or may not serve: let it go, ask for a new one next
+			p.refuse(g.Want.Extend)
 			p.deniedUntil = 0
 		}
 		return
 	}
 	if g.Want.Extend != 0 {
-		p.extended(now, g, serveUntil)
+		p.extended(now, g, serveUntil, w.config, w.delays.survival())
 		return
+	}
+	if p.billable == campaign.BillClickthrough {
+		p.exposure.leave() // there was no lease that could be extended
 	}
 	h := &held{id: g.LeaseID, amount: g.Amount, serveUntil: serveUntil, maxExp: g.MaxExp}
 	p.held = append(p.held, h)
 }
 
-func (p *pocket) extended(now Tick, g Granted, serveUntil Tick) {
+func (p *pocket) extended(now Tick, g Granted, serveUntil Tick, config WalletConfig, later *survival) {
 	for _, h := range p.held {
-		if h.id != g.LeaseID {
+		if h.id != g.LeaseID || h.refused {
 			continue
 		}
 		if g.Amount == h.amount && g.Want.Wish > 0 {
@@ -166,17 +174,18 @@ func (p *pocket) extended(now Tick, g Granted, serveUntil Tick) {
 		}
 		h.amount, h.promised, h.maxExp = g.Amount, g.Posted, g.MaxExp
 		h.serveUntil = max(h.serveUntil, serveUntil)
+		h.resting = false
+		p.exposure.learn(g.Want.Sent-Tick(max(0, g.Behind)), config.EventTTL, g.Posted, later)
 	}
 }
 
-func (p *pocket) drop(id LeaseID) {
-	kept := p.held[:0]
+func (p *pocket) refuse(id LeaseID) {
 	for _, h := range p.held {
-		if h.id != id {
-			kept = append(kept, h)
+		if h.id == id && !h.refused {
+			h.promised += p.exposure.need(p.priceMax, 0)
+			h.refused, h.serveUntil = true, 0
 		}
 	}
-	p.held = kept
 }
 
 // Failed says that no answer came to a Want. Whether it was granted is not known; if it was, that lease is never served from
@@ -191,8 +200,8 @@ func (w *Wallet) Failed(want Want) {
 	}
 }
 
-// Expired removes the leases that may no longer be served from and says what they have promised, so that the rest can go
-// back; then it forgets keys that are idle. If giving back fails nothing is lost: the close does the same later.
+// Expired says what the leases that may no longer be served from have promised, each once, so that the rest can go back; then it
+// forgets keys that are idle. If giving back fails nothing is lost: the close does the same later.
 func (w *Wallet) Expired(now Tick) []Promise {
 	return w.take(now, false)
 }
@@ -214,11 +223,13 @@ func (w *Wallet) take(now Tick, all bool) []Promise {
 					kept = append(kept, h)
 					continue
 				}
-				promised := h.promised
-				if p.billable == campaign.BillClickthrough {
-					promised += p.exposure.need(now, w.config.EventTTL, p.priceMax, 0)
+				if !h.resting {
+					ended = append(ended, p.end(h))
 				}
-				ended = append(ended, Promise{LeaseID: h.id, Amount: promised})
+				if !all && p.rests(now, h, w.config) {
+					h.resting = true
+					kept = append(kept, h)
+				}
 			}
 			p.held = kept
 			if len(kept) == 0 && !p.asked && now > p.usedAt.Add(idleAfter*w.config.TTL) {
@@ -228,6 +239,21 @@ func (w *Wallet) take(now Tick, all bool) []Promise {
 		s.mu.Unlock()
 	}
 	return ended
+}
+
+// end says what a lease has promised and keeps no more than that.
+func (p *pocket) end(h *held) Promise {
+	if p.billable == campaign.BillClickthrough && !h.refused {
+		h.amount = min(h.amount, h.promised+p.exposure.need(p.priceMax, 0))
+		return Promise{LeaseID: h.id, Amount: h.amount}
+	}
+	return Promise{LeaseID: h.id, Amount: h.promised}
+}
+
+// rests reports whether an ended lease stays: one for clicks does, as long as clicks of it may come. When its ad group is asked
+// for again the lease is extended, because two leases would both keep a margin against the same bad luck.
+func (p *pocket) rests(now Tick, h *held, config WalletConfig) bool {
+	return p.billable == campaign.BillClickthrough && !h.refused && now < p.usedAt.Add(config.EventTTL)
 }
 
 // Held is the sum of what the wallet may still promise, and the number of leases it is in: for metrics.
