@@ -69,3 +69,16 @@ func BenchmarkOpen(b *testing.B) {
 		require.NoError(b, j.Close())
 	})
 }
+
+// BenchmarkFull times the question that is asked for every event.
+func BenchmarkFull(b *testing.B) {
+	j, err := journal.Open(b.TempDir(), journal.Options{})
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := j.Full(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	require.NoError(b, j.Close())
+}

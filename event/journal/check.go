@@ -83,8 +83,8 @@ func damaged(name string, record uint64, what string) error {
 	return fmt.Errorf("%w: %s, record %d: %s", event.ErrDamaged, name, record, what)
 }
 
-// inspectOthers looks at the segment files that the metadata does not name, which raft-wal deletes. What is older is left of a
-// trim. What is newer was made just before a crash, and nothing was written to it.
+// inspectOthers looks at the segment files that the metadata does not name. What is older is left of a trim. What is newer was
+// made just before a crash, and nothing was written to it. Both may go.
 func (d *disk) inspectOthers() error {
 	files, err := filepath.Glob(filepath.Join(d.dir, "*.wal"))
 	if err != nil {
@@ -109,6 +109,29 @@ func (d *disk) inspectOthers() error {
 		}
 		if s := (segment{data: data}); s.remains().bytes > 0 {
 			return fmt.Errorf("%w: %s has records and is not in the metadata", event.ErrDamaged, name)
+		}
+	}
+	return nil
+}
+
+// prepare brings the files in order before raft-wal sees them.
+func (d *disk) prepare(tail segment) error {
+	if err := d.settle(tail); err != nil {
+		return err
+	}
+	if err := d.seal(tail); err != nil {
+		return err
+	}
+	// raft-wal deletes files that it does not know, but only when it has made a new one, which may have the same name.
+	names, err := filepath.Glob(filepath.Join(d.dir, "*.wal"))
+	if err != nil {
+		return err
+	}
+	for _, path := range names {
+		if _, named := d.ends[filepath.Base(path)]; !named {
+			if err := os.Remove(path); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -134,7 +134,11 @@ func (d *disk) makeSegment(info types.SegmentInfo) error {
 	defer d.mu.Unlock()
 	name := walsegment.FileName(info)
 	path := filepath.Join(d.dir, name)
-	if _, err := os.Stat(path); err == nil {
+	if _, ok := d.ends[name]; ok {
+		return nil
+	}
+	d.ends[name] = 0
+	if _, err := os.Stat(path); err == nil { // made just before a crash
 		return nil
 	}
 	if err := d.do("create", path, nil, 0, func() error {
@@ -146,7 +150,6 @@ func (d *disk) makeSegment(info types.SegmentInfo) error {
 	}); err != nil {
 		return err
 	}
-	d.ends[name] = 0
 	return d.syncDir(d.dir)
 }
 

@@ -134,18 +134,18 @@ func (j *Journal) open(dir string, segmentBytes int) error {
 	}
 	j.first.Store(max(first, 1))
 	j.last.Store(last)
+	if _, err := os.Stat(filepath.Join(j.disk.dir, metaName(j.disk.meta.Seq+1))); err != nil {
+		// Both files must have their room on the disk before it is full.
+		if err := j.disk.writeMeta(j.disk.meta); err != nil {
+			return errors.Join(fmt.Errorf("open journal: %w", err), j.wal.Close())
+		}
+	}
 	if fresh {
-		return j.writeNodeID(dir)
+		if err := j.writeNodeID(dir); err != nil {
+			return errors.Join(err, j.wal.Close())
+		}
 	}
 	return nil
-}
-
-// prepare brings the files in order before raft-wal sees them.
-func (d *disk) prepare(tail segment) error {
-	if err := d.settle(tail); err != nil {
-		return err
-	}
-	return d.seal(tail)
 }
 
 // writeNodeID makes the file with the node's id.

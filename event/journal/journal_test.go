@@ -18,7 +18,7 @@ import (
 
 func open(t *testing.T, dir string) *journal.Journal {
 	t.Helper()
-	j, err := journal.Open(dir, journal.Options{})
+	j, err := journal.Open(dir, journal.Options{Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	return j
 }
