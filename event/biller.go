@@ -21,6 +21,8 @@ type BillerConfig struct {
 	CommitTimeout time.Duration
 	// Retry is the pause after a failed try.
 	Retry time.Duration
+	// Clicked is told of every click that was recorded, with the age of its impression when it was accepted.
+	Clicked func(age time.Duration)
 	// Observe is told of every batch that was committed.
 	Observe func(outcomes map[budget.Outcome]int, took time.Duration)
 	Log     *slog.Logger
@@ -112,7 +114,11 @@ func (b *Biller) once(ctx context.Context) (int, error) {
 	var views []View
 	for i, o := range outcomes {
 		counts[o]++
-		if r := records[i]; o != budget.Duplicate && r.Kind == budget.Impression && r.UserHash != 0 {
+		switch r := &records[i]; {
+		case o == budget.Duplicate:
+		case r.Kind == budget.Click:
+			b.c.Clicked(r.AcceptedAt.Sub(ServedAt(r.ImpressionID)))
+		case r.Kind == budget.Impression && r.UserHash != 0:
 			views = append(views, View{UserHash: r.UserHash, AdGroupID: r.AdGroupID, At: r.AcceptedAt})
 		}
 	}

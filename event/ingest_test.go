@@ -72,6 +72,7 @@ type node struct {
 	clock   *event.Clock
 	journal *journal.Journal
 	outcome map[budget.Outcome]int
+	ages    []time.Duration
 	mu      sync.Mutex
 }
 
@@ -88,7 +89,7 @@ func open(t *testing.T, dir string, b *bank, maxUnbilled int) *node {
 	n.clock.Raise(n.in.Newest())
 	n.clock.Raise(time.Now())
 	n.biller = event.NewBiller(event.BillerConfig{
-		Ingest: n.in, Committer: b, MaxBatch: 100, CommitTimeout: time.Second, Retry: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Ingest: n.in, Committer: b, Clicked: n.clicked, MaxBatch: 100, CommitTimeout: time.Second, Retry: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Observe: func(counts map[budget.Outcome]int, _ time.Duration) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -98,6 +99,12 @@ func open(t *testing.T, dir string, b *bank, maxUnbilled int) *node {
 		},
 	})
 	return n
+}
+
+func (n *node) clicked(age time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ages = append(n.ages, age)
 }
 
 // crash leaves everything as a kill would: nothing is billed, trimmed or drained.
@@ -146,6 +153,25 @@ func TestAcceptedEventsSurviveACrashAndAreBilledOnce(t *testing.T) {
 	n = open(t, dir, b, 1000)
 	require.NoError(t, n.biller.Drain(t.Context()))
 	require.Equal(t, 200, b.count(), "what stayed in the journal is a duplicate")
+	n.crash(t)
+}
+
+func TestTheBillerTellsHowOldClickedImpressionsAre(t *testing.T) {
+	t.Parallel()
+	b := &bank{seen: map[budget.EventID]int{}}
+	n := open(t, t.TempDir(), b, 1000)
+	tok := token(time.Now().Add(time.Hour))
+	tok.Kind, tok.ImpressionID = budget.Click, event.NewImpressionID(n.clock.Now().Add(-time.Minute))
+	text := keys(t, keyText("1", 1)).Seal(nil, tok)
+	for range 2 { // the second one is a duplicate
+		_, err := n.in.Accept(t.Context(), text, budget.Click)
+		require.NoError(t, err)
+	}
+	_, err := n.in.Accept(t.Context(), impression(t, time.Now().Add(time.Hour)), budget.Impression)
+	require.NoError(t, err)
+	require.NoError(t, n.biller.Drain(t.Context()))
+	require.Len(t, n.ages, 1)
+	require.InDelta(t, time.Minute, n.ages[0], float64(5*time.Second))
 	n.crash(t)
 }
 

@@ -35,6 +35,22 @@ type Token struct {
 	Exp time.Time
 }
 
+// NewImpressionID names an impression: a UUID v7 of the node's time, so that it also says when the ad was served.
+func NewImpressionID(servedAt time.Time) uuid.UUID {
+	id := uuid.Must(uuid.NewV7())
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(servedAt.UnixMilli()))
+	copy(id[:6], ms[2:])
+	return id
+}
+
+// ServedAt is the time that NewImpressionID was given, in whole milliseconds.
+func ServedAt(id uuid.UUID) time.Time {
+	var ms [8]byte
+	copy(ms[2:], id[:6])
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:])))
+}
+
 // A token is: version (1) ‖ key id (1) ‖ kind (1) ‖ impression id (16) ‖ XChaCha20-Poly1305(body). The nonce is kind and
 // impression id, which are never used twice with different bodies; the header is authenticated as additional data.
 const (

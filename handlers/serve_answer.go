@@ -5,7 +5,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/google/uuid"
 
 	"gavel/auction"
 	"gavel/campaign"
@@ -83,7 +82,7 @@ func (s *AdServer) token(in *adRequest, d *auction.Decision, w *auction.Award) *
 		LeaseID: w.Reservation.LeaseID, AdID: w.Ad.AdID, AdGroupID: w.Ad.AdGroupID, Price: w.Price,
 		Exp: w.Reservation.Expires(d.At, s.EventTTL),
 	}
-	t.Day, t.ImpressionID = w.Reservation.Key.Day, uuid.Must(uuid.NewV7())
+	t.Day, t.ImpressionID = w.Reservation.Key.Day, event.NewImpressionID(d.At)
 	if in.User.ID != "" {
 		t.UserHash = campaign.UserHash(in.User.ID)
 	}

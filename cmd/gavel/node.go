@@ -176,6 +176,7 @@ func (n *node) openMoney(ctx context.Context) (err error) {
 		Ingest: n.ingest, Committer: tracedBank{n.bank, n.tel.Tracer("gavel/event")}, Views: views{index.NewUsers(n.redis, n.clock.Now)},
 		MaxBatch: maxBillingBatch, CommitTimeout: commitTimeout, Retry: commitRetry, Log: n.log,
 		Observe: func(o map[budget.Outcome]int, took time.Duration) { n.metrics.committed(o, took) },
+		Clicked: func(age time.Duration) { n.wallet.Clicked(n.clock.Tick(), age) },
 	})
 	return nil
 }
