@@ -21,7 +21,7 @@ const (
 	// journalFullWithin is how long a node may still write into a full disk: a segment takes its room when it is made.
 	journalFullWithin = time.Minute
 	journalFullFor    = 15 * time.Second
-	maxUnbilledRow    = 2000
+	maxUnbilledRow    = 200
 )
 
 // diskFaults are what happens to disks.
@@ -45,7 +45,7 @@ func diskFaults() []Fault {
 			},
 		},
 		{
-			Name: "journal-full", Run: postgresStopped(journalFullFor).Run,
+			Name: "journal-full", Run: fillJournal,
 			About: fmt.Sprintf("Postgres is stopped for %v and a journal may hold %d events", journalFullFor, maxUnbilledRow),
 			Setup: func(p *Plan) { p.Env["GAVEL_MAX_UNBILLED"] = fmt.Sprint(maxUnbilledRow) },
 		},
@@ -149,4 +149,18 @@ func fillJournalDisk(ctx context.Context, w *World) error {
 		return n.Ready(ctx)
 	}
 	return n.Start(ctx)
+}
+
+// fillJournal leaves the journals with more than they may hold: events are refused, and come again.
+func fillJournal(ctx context.Context, w *World) error {
+	before := w.Load.Totals().Event5xx
+	if err := postgresStopped(journalFullFor).Run(ctx, w); err != nil {
+		return err
+	}
+	refused := w.Load.Totals().Event5xx - before
+	w.Log("%d events were refused", refused)
+	if refused == 0 {
+		return errors.New("no event was refused: the journals were not full")
+	}
+	return nil
 }

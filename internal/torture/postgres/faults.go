@@ -94,8 +94,8 @@ func (d *DB) Answers(ctx context.Context) bool {
 	return d.db.PingContext(ctx) == nil
 }
 
-// ClockPath is the search_path with which now() is that of InstallClock.
-const ClockPath = "faults,public,pg_catalog"
+// ClockPath is the search_path with which now() is that of InstallClock. What is made goes to public, as without it.
+const ClockPath = "public,faults,pg_catalog"
 
 const installClockSQL = `
 CREATE SCHEMA faults;
