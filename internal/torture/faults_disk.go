@@ -18,8 +18,9 @@ const (
 	postgresDiskMB = 2048
 	journalDiskMB  = 64
 	diskFullFor    = 20 * time.Second
-	// journalFullWithin is how long a node may still write into a full disk: a segment takes its room when it is made.
+	// journalFullWithin is how long a node may still accept with a full disk: it has made room in advance.
 	journalFullWithin = time.Minute
+	startedFullFor    = 5 * time.Second
 	journalFullFor    = 15 * time.Second
 	maxUnbilledRow    = 200
 )
@@ -121,8 +122,8 @@ func fillPostgresDisk(ctx context.Context, w *World) error {
 	return nil
 }
 
-// fillJournalDisk waits until the node has met the full disk: it must stop, since nobody knows what the disk holds after a failed
-// write. A start with the disk still full may fail, and must not lose anything.
+// fillJournalDisk leaves a node without room for what it accepts: it refuses events, or stops; it never acknowledges one that the
+// disk does not have. Then it is killed and started with the disk still full.
 func fillJournalDisk(ctx context.Context, w *World) error {
 	n := w.Nodes[0]
 	n.MayExit()
@@ -130,21 +131,19 @@ func fillJournalDisk(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
-	select {
-	case <-n.Exited():
-		w.Log("filled with %d KB; after %v the node stopped: %v; %s", taken>>10, time.Since(began).Round(time.Millisecond), n.exitError(), lastLine(n.logFile))
-	case <-time.After(journalFullWithin):
-		return errors.Join(fmt.Errorf("the node has not met the full disk within %v", journalFullWithin), free())
-	case <-ctx.Done():
-		return errors.Join(ctx.Err(), free())
+	began, before := time.Now(), w.Load.Totals().Event5xx
+	refused := func() int { return w.Load.Totals().Event5xx - before }
+	err = Until(ctx, journalFullWithin, "the node meets the full disk", func(context.Context) bool { return refused() > 0 || !n.Alive() })
+	w.Log("filled with %d KB; after %v the node is alive: %v", taken>>10, time.Since(began).Round(time.Millisecond), n.Alive())
+	if err = errors.Join(err, Wait(ctx, diskFullFor), n.Kill()); err != nil {
+		return errors.Join(err, free())
 	}
 	err = n.Launch()
 	n.MayExit()
-	if err = errors.Join(err, Wait(ctx, diskFullFor), free()); err != nil {
+	if err = errors.Join(err, Wait(ctx, startedFullFor), free()); err != nil {
 		return err
 	}
-	w.Log("started with the disk full: alive after %v: %v", diskFullFor, n.Alive())
+	w.Log("%d events were refused; alive %v after a start with the disk full: %v", refused(), startedFullFor, n.Alive())
 	if n.Alive() {
 		return n.Ready(ctx)
 	}
