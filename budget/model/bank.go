@@ -129,10 +129,19 @@ func (b *bank) grant(id uuid.UUID, epoch int64, nodeNow time.Time, wants []budge
 			b.books.Leases[g.LeaseID] = &budget.Lease{ID: g.LeaseID, PeriodIDs: periods, Amount: g.Amount, MaxExp: maxExp, Open: true}
 			b.granted[want.RequestID] = g.LeaseID
 		}
+		g.Behind = b.behind()
 		b.w.log("grant to %s for %v: lease %d, %d, until %s", short(id), want.Key, g.LeaseID, g.Amount, stamp(g.MaxExp))
 		answers[i] = g
 	}
 	return answers, nil
+}
+
+// behind is how far posting is behind.
+func (b *bank) behind() time.Duration {
+	if through, ok := budget.Through(b.list()); ok {
+		return max(0, b.now().Sub(through))
+	}
+	return 0
 }
 
 func (b *bank) giveBack(promises []budget.Promise) {

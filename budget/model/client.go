@@ -14,6 +14,8 @@ type token struct {
 	group *group
 	key   budget.Key
 	exp   time.Time
+	// servedAt is the node's time of the ad request
+	servedAt time.Time
 }
 
 // askForAnAd is a page load with one slot on a node that serves. The steps of the node are apart, so that a crash, a pause and the
@@ -45,7 +47,7 @@ func (w *world) askForAnAd() {
 					p.wallet.Cancel(r)
 					return
 				}
-				w.serve(&token{group: g, key: key, exp: w.rules.expires(r, servedAt), event: budget.Event{
+				w.serve(&token{group: g, key: key, exp: w.rules.expires(r, servedAt), servedAt: servedAt, event: budget.Event{
 					EventID: budget.EventID{Day: key.Day, ImpressionID: w.newID()}, LeaseID: r.LeaseID,
 				}})
 			})

@@ -328,6 +328,11 @@ func (p *process) bill() {
 			return
 		}
 		p.intake.Billed(len(batch))
+		for _, e := range batch {
+			if e.Kind == budget.Click {
+				p.wallet.Clicked(p.tick(), e.AcceptedAt.Sub(p.w.oracle.tokens[e.ImpressionID].servedAt))
+			}
+		}
 		p.trimmed += len(batch)
 		if p.w.chance(0.3) {
 			p.trim()
