@@ -12,8 +12,11 @@ import (
 
 const (
 	jumpFor = 15 * time.Second
-	// A day passes in steps: stepBy every stepEvery.
-	stepBy, stepEvery = 30 * time.Minute, time.Second
+	// dayRate is how fast a day passes: half an hour a second. Events are accepted for dayEventTTL then, so that there is time.
+	dayRate     = 1800
+	dayEventTTL = "90m"
+	// nextDayWithin is how soon after midnight the next day's budgets must be spent.
+	nextDayWithin = 20 * time.Second
 )
 
 // clockFaults are what happens to the time. The nodes take theirs from Postgres, so it is Postgres's now() that jumps.
@@ -72,17 +75,20 @@ func jump(by time.Duration) Fault {
 // wholeDay runs through one local day of a zone on which its clocks are changed.
 func wholeDay(zone string, year int, month time.Month, day, hours int) Fault {
 	_, city, _ := strings.Cut(strings.ToLower(strings.ReplaceAll(zone, "_", "-")), "/")
-	steps := int(time.Duration(hours)*time.Hour/stepBy) + 4
+	length := time.Duration(hours) * time.Hour
 	return Fault{
 		Name:  fmt.Sprintf("dst-%dh-%s", hours, city),
-		About: fmt.Sprintf("the %d hours of %d-%02d-%02d in %s, %v a second", hours, year, month, day, zone, stepBy),
+		About: fmt.Sprintf("the %d hours of %d-%02d-%02d in %s, half an hour a second", hours, year, month, day, zone),
 		Setup: func(p *Plan) {
 			withClock(p)
 			p.TimeZone = zone
-			p.Limit = max(p.Limit, time.Duration(2*steps)*stepEvery)
+			p.Limit = max(p.Limit, 2*length/dayRate+nextDayWithin)
+			for _, env := range p.NodeEnv {
+				env["GAVEL_EVENT_TTL"] = dayEventTTL
+			}
 			p.Prepare = func(ctx context.Context, db *postgres.DB) error {
 				begin, end, err := bounds(zone, year, month, day)
-				if err == nil && end.Sub(begin) != time.Duration(hours)*time.Hour {
+				if err == nil && end.Sub(begin) != length {
 					err = fmt.Errorf("the day has %v here, not %d hours", end.Sub(begin), hours)
 				}
 				return errors.Join(err, db.InstallClock(ctx), db.ShiftClock(ctx, time.Until(begin.Add(time.Minute))))
@@ -107,44 +113,45 @@ func bounds(zone string, year int, month time.Month, day int) (begin, end time.T
 	return time.Date(year, month, day, 0, 0, 0, 0, place), time.Date(year, month, day+1, 0, 0, 0, 0, place), nil
 }
 
-// passDay lets a day pass, and an hour of the next. In it there is one period for each budget line and none of another day,
-// and the next day has its own.
+// passDay lets a day pass. Until its last minute there is one period for each budget line and none of another day; then the next
+// day has its own. The clock goes on after that: what was promised must expire.
 func passDay(ctx context.Context, w *World, begin, end time.Time) error {
-	step := func(to time.Time) error {
-		if err := w.DB.ShiftClock(ctx, time.Until(to)); err != nil {
-			return err
-		}
-		return Wait(ctx, stepEvery)
-	}
-	at := begin.Add(stepBy)
-	for ; at.Before(end); at = at.Add(stepBy) {
-		if err := step(at); err != nil {
-			return err
-		}
+	if err := w.DB.RunClock(ctx, dayRate); err != nil {
+		return err
 	}
 	today, tomorrow := yyyymmdd(begin), yyyymmdd(end)
-	days, err := w.DB.Days(ctx)
+	var before []postgres.Day
+	for {
+		days, err := w.DB.Days(ctx)
+		if err != nil {
+			return err
+		}
+		now, err := w.DB.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		if !now.Before(end) {
+			break
+		}
+		if before = days; len(days) != 1 || days[0].Period != today {
+			return fmt.Errorf("at %v there should be %d alone, there is %+v", now.In(end.Location()), today, days)
+		}
+		if err := Wait(ctx, pollEvery); err != nil {
+			return err
+		}
+	}
+	var after []postgres.Day
+	err := Until(ctx, nextDayWithin, "the next day's budgets are spent", func(ctx context.Context) bool {
+		var err error
+		after, err = w.DB.Days(ctx)
+		return err == nil && len(after) == 2 && after[1].Spent > 0
+	})
+	w.Log("just before midnight: %+v; after it: %+v", before, after)
 	if err != nil {
 		return err
 	}
-	if len(days) != 1 || days[0].Period != today || days[0].Spent == 0 {
-		return fmt.Errorf("before midnight there should be %d alone, there is %+v", today, days)
-	}
-	for range 3 {
-		if err := step(at); err != nil {
-			return err
-		}
-		at = at.Add(stepBy)
-	}
-	if days, err = w.DB.Days(ctx); err != nil {
-		return err
-	}
-	w.Log("days: %+v", days)
-	if len(days) != 2 || days[0].Period != today || days[1].Period != tomorrow || days[1].Spent == 0 {
-		return fmt.Errorf("there should be %d and %d, there is %+v", today, tomorrow, days)
-	}
-	if days[0].Above+days[1].Above > 0 {
-		return fmt.Errorf("budget lines above their limit: %+v", days)
+	if len(before) == 0 || after[0].Period != today || after[1].Period != tomorrow || after[0].Above+after[1].Above > 0 {
+		return fmt.Errorf("there should be %d and then %d, none above its limit", today, tomorrow)
 	}
 	return nil
 }

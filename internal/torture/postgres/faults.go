@@ -99,12 +99,13 @@ const ClockPath = "public,faults,pg_catalog"
 
 const installClockSQL = `
 CREATE SCHEMA faults;
-CREATE TABLE faults.clock (shift interval NOT NULL);
-INSERT INTO faults.clock VALUES ('0');
+CREATE TABLE faults.clock (base timestamptz NOT NULL, since timestamptz NOT NULL, rate double precision NOT NULL);
+INSERT INTO faults.clock VALUES (clock_timestamp(), clock_timestamp(), 1);
+UPDATE faults.clock SET base = since;
 CREATE FUNCTION faults.now() RETURNS timestamptz LANGUAGE sql STABLE
-    AS 'SELECT pg_catalog.now() + (SELECT shift FROM faults.clock)';
+    AS 'SELECT base + (pg_catalog.now() - since) * rate FROM faults.clock';
 CREATE FUNCTION faults.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
-    AS 'SELECT pg_catalog.clock_timestamp() + (SELECT shift FROM faults.clock)'`
+    AS 'SELECT base + (pg_catalog.clock_timestamp() - since) * rate FROM faults.clock'`
 
 // InstallClock gives the database a clock of its own, for the connections that have ClockPath as their search_path.
 func (d *DB) InstallClock(ctx context.Context) error {
@@ -114,14 +115,39 @@ func (d *DB) InstallClock(ctx context.Context) error {
 	return nil
 }
 
-const shiftClockSQL = `UPDATE faults.clock SET shift = $1::bigint * interval '1 microsecond'`
+const shiftClockSQL = `
+UPDATE faults.clock SET base = t.now + $1::bigint * interval '1 microsecond', since = t.now, rate = 1
+FROM (SELECT clock_timestamp() AS now) AS t`
 
-// ShiftClock makes the database's clock differ from the true one by d.
+// ShiftClock makes the database's clock differ from the true one by d, and go as fast.
 func (d *DB) ShiftClock(ctx context.Context, by time.Duration) error {
 	if _, err := d.db.ExecContext(ctx, shiftClockSQL, by.Microseconds()); err != nil {
 		return fmt.Errorf("shift the clock: %w", err)
 	}
 	return nil
+}
+
+const runClockSQL = `
+UPDATE faults.clock SET base = base + (t.now - since) * rate, since = t.now, rate = $1
+FROM (SELECT clock_timestamp() AS now) AS t`
+
+// RunClock makes the database's clock go rate times as fast as the true one, from what it shows now.
+func (d *DB) RunClock(ctx context.Context, rate float64) error {
+	if _, err := d.db.ExecContext(ctx, runClockSQL, rate); err != nil {
+		return fmt.Errorf("run the clock: %w", err)
+	}
+	return nil
+}
+
+const clockSQL = `SELECT faults.clock_timestamp()`
+
+// Clock is what the database's clock shows.
+func (d *DB) Clock(ctx context.Context) (time.Time, error) {
+	var now time.Time
+	if err := d.db.GetContext(ctx, &now, clockSQL); err != nil {
+		return time.Time{}, fmt.Errorf("read the clock: %w", err)
+	}
+	return now, nil
 }
 
 // Day is what all daily budget lines have in one period together.

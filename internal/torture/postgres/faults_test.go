@@ -140,6 +140,14 @@ func TestTheClockIsForThoseWhoAskForIt(t *testing.T) {
 		require.NoError(t, prepared.QueryRowContext(t.Context()).Scan(&now))
 		require.Equal(t, by, time.Until(now).Round(time.Minute), "a statement that was prepared before")
 	}
+	require.NoError(t, db.RunClock(t.Context(), 3_600_000)) // an hour each millisecond
+	require.Eventually(t, func() bool { return ahead(node, `SELECT now()`) > 24*time.Hour }, 10*time.Second, time.Millisecond)
+	now, err := db.Clock(t.Context())
+	require.NoError(t, err)
+	require.Greater(t, time.Until(now), 24*time.Hour)
+	require.NoError(t, db.RunClock(t.Context(), 1))
+	require.NoError(t, db.ShiftClock(t.Context(), -time.Hour))
+
 	ahead1, err := db.WatermarkAhead(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, ahead1, "nobody is live")
