@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"time"
+	"slices"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -13,18 +13,24 @@ import (
 	"gavel/internal/money"
 )
 
+// What never changes of a lease: it may be read before the locks.
+const leaseOwnersSQL = `
+SELECT id, period_ids, ad_account_id, campaign_id, ad_group_id, currency FROM leases WHERE id = ANY ($1)`
+
+// The gate: who is about to lock the books of an account waits here, not at the rows. A statement that has waited at one row finds all
+// the others changed since it began, and Postgres then runs it again for each; behind the gate the next statement sees them as
+// they are. It is for speed alone, the locks on the rows are what the protocol rests on. A few slots do for all accounts,
+// because a batch may be of thousands of them, and the server's memory for locks is bounded.
+const gateSQL = `
+SELECT pg_advisory_xact_lock(1732, slot) FROM (
+    SELECT DISTINCT (id % 64)::int AS slot FROM unnest($1::bigint[]) AS a (id) ORDER BY slot
+) s`
+
 const lockPeriodsSQL = `
-SELECT p.id, p.limit_nanos, p.cap_nanos, p.posted_nanos, p.escrow_nanos, b.scope || ' ' || b.kind AS name
-FROM budget_periods p JOIN budgets b ON b.id = p.budget_id
-WHERE p.id = ANY ($1) ORDER BY p.id FOR UPDATE OF p`
+SELECT id, limit_nanos, cap_nanos, posted_nanos, escrow_nanos FROM budget_periods WHERE id = ANY ($1) ORDER BY id FOR UPDATE`
 
 const lockLeasesSQL = `
-SELECT id, period_ids, amount_nanos, posted_nanos, max_exp, state = 'OPEN' AS open
-FROM leases WHERE id = ANY ($1) ORDER BY id FOR UPDATE`
-
-// The periods of a lease never change, so they may be read before the locks.
-const periodsOfLeasesSQL = `
-SELECT DISTINCT unnest(period_ids) FROM leases WHERE id = ANY ($1)`
+SELECT id, amount_nanos, posted_nanos, max_exp, state = 'OPEN' AS open FROM leases WHERE id = ANY ($1) ORDER BY id FOR UPDATE`
 
 const savePeriodsSQL = `
 UPDATE budget_periods p SET cap_nanos = CASE WHEN p.limit_nanos IS NULL THEN NULL ELSE n.cap END, posted_nanos = n.posted, escrow_nanos = n.escrow
@@ -32,28 +38,17 @@ FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS n (id, ca
 WHERE p.id = n.id`
 
 const saveLeasesSQL = `
-UPDATE leases l SET amount_nanos = n.amount, posted_nanos = n.posted, max_exp = n.max_exp,
+UPDATE leases l SET amount_nanos = n.amount, posted_nanos = n.posted, max_exp = timestamptz 'epoch' + n.max_exp * interval '1 microsecond',
     state = CASE WHEN n.open THEN 'OPEN' ELSE 'CLOSED' END,
     closed_at = CASE WHEN n.open THEN NULL ELSE coalesce(l.closed_at, now()) END
-FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::boolean[]) AS n (id, amount, posted, max_exp, open)
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[]) AS n (id, amount, posted, max_exp, open)
 WHERE l.id = n.id`
 
-type periodRow struct {
-	ID     int64         `db:"id"`
-	Limit  sql.NullInt64 `db:"limit_nanos"`
-	Cap    sql.NullInt64 `db:"cap_nanos"`
-	Posted int64         `db:"posted_nanos"`
-	Escrow int64         `db:"escrow_nanos"`
-	Name   string        `db:"name"`
-}
-
-type leaseRow struct {
-	ID        int64         `db:"id"`
-	PeriodIDs pq.Int64Array `db:"period_ids"`
-	Amount    int64         `db:"amount_nanos"`
-	Posted    int64         `db:"posted_nanos"`
-	MaxExp    time.Time     `db:"max_exp"`
-	Open      bool          `db:"open"`
+// owner is whom a lease belongs to, and the periods that it draws on.
+type owner struct {
+	adAccountID, campaignID, adGroupID int64
+	currency                           string
+	periodIDs                          []int64
 }
 
 // books are locked rows as values, and how they were found, so that only what was changed is written back.
@@ -63,80 +58,127 @@ type books struct {
 	leases  map[budget.LeaseID]budget.Lease
 }
 
-// lock locks and loads the given periods and leases, periods first.
-func lock(ctx context.Context, tx *sqlx.Tx, periodIDs, leaseIDs []int64) (*books, error) {
+// lockQueries and saveQueries are what [Store.owners], [Store.lock] and [Store.save] run.
+var (
+	lockQueries = []string{leaseOwnersSQL, gateSQL, lockPeriodsSQL, lockLeasesSQL}
+	saveQueries = []string{savePeriodsSQL, saveLeasesSQL}
+)
+
+// owners finds whom leases belong to. A lease that does not exist is not among them.
+func (s *Store) owners(ctx context.Context, tx *sqlx.Tx, leaseIDs []int64) (map[budget.LeaseID]owner, error) {
+	owners := make(map[budget.LeaseID]owner, len(leaseIDs))
+	if len(leaseIDs) == 0 {
+		return owners, nil
+	}
+	err := s.each(ctx, tx, func(scan scan) error {
+		var id budget.LeaseID
+		var o owner
+		err := scan((*int64)(&id), (*pq.Int64Array)(&o.periodIDs), &o.adAccountID, &o.campaignID, &o.adGroupID, &o.currency)
+		owners[id] = o
+		return err
+	}, leaseOwnersSQL, pq.Array(leaseIDs))
+	if err != nil {
+		return nil, fmt.Errorf("find owners of leases: %w", err)
+	}
+	return owners, nil
+}
+
+// lockLeases locks and loads leases and every period they draw on.
+func (s *Store) lockLeases(ctx context.Context, tx *sqlx.Tx, leaseIDs []int64) (*books, error) {
+	owners, err := s.owners(ctx, tx, leaseIDs)
+	if err != nil {
+		return nil, err
+	}
+	return s.lock(ctx, tx, owners, nil, nil)
+}
+
+// lock locks and loads the leases and every period they draw on, and the given periods of the given accounts: periods first, each in
+// the order of their ids.
+func (s *Store) lock(ctx context.Context, tx *sqlx.Tx, leases map[budget.LeaseID]owner, accountIDs, periodIDs []int64) (*books, error) {
 	b := &books{
-		Books:   budget.Books{Periods: map[int64]*budget.Period{}, Leases: map[budget.LeaseID]*budget.Lease{}},
-		periods: map[int64]budget.Period{}, leases: map[budget.LeaseID]budget.Lease{},
+		Books:   budget.Books{Periods: map[int64]*budget.Period{}, Leases: make(map[budget.LeaseID]*budget.Lease, len(leases))},
+		periods: map[int64]budget.Period{}, leases: make(map[budget.LeaseID]budget.Lease, len(leases)),
 	}
-	var periods []periodRow
-	if err := tx.SelectContext(ctx, &periods, lockPeriodsSQL, pq.Array(periodIDs)); err != nil {
-		return nil, fmt.Errorf("lock budget periods: %w", err)
+	leaseIDs := make([]int64, 0, len(leases))
+	for id, o := range leases {
+		leaseIDs, accountIDs, periodIDs = append(leaseIDs, int64(id)), append(accountIDs, o.adAccountID), append(periodIDs, o.periodIDs...)
 	}
-	for _, r := range periods {
-		p := budget.Period{
-			ID: r.ID, Limited: r.Limit.Valid, Limit: money.Nanos(r.Limit.Int64), Cap: money.Nanos(r.Cap.Int64),
-			Posted: money.Nanos(r.Posted), Escrow: money.Nanos(r.Escrow), Name: r.Name,
-		}
+	accountIDs, periodIDs = unique(accountIDs), unique(periodIDs)
+	if _, err := s.exec(ctx, tx, gateSQL, pq.Array(accountIDs)); err != nil {
+		return nil, fmt.Errorf("wait for accounts: %w", err)
+	}
+	err := s.each(ctx, tx, func(scan scan) error {
+		var p budget.Period
+		var limit, ceiling sql.Null[int64]
+		err := scan(&p.ID, &limit, &ceiling, (*int64)(&p.Posted), (*int64)(&p.Escrow))
+		p.Limited, p.Limit, p.Cap = limit.Valid, money.Nanos(limit.V), money.Nanos(ceiling.V)
 		b.Periods[p.ID], b.periods[p.ID] = &p, p
+		return err
+	}, lockPeriodsSQL, pq.Array(periodIDs))
+	if err != nil {
+		return nil, fmt.Errorf("lock budget periods: %w", err)
 	}
 	if len(leaseIDs) == 0 {
 		return b, nil
 	}
-	var leases []leaseRow
-	if err := tx.SelectContext(ctx, &leases, lockLeasesSQL, pq.Array(leaseIDs)); err != nil {
-		return nil, fmt.Errorf("lock leases: %w", err)
-	}
-	for _, r := range leases {
-		l := budget.Lease{
-			ID: budget.LeaseID(r.ID), PeriodIDs: r.PeriodIDs,
-			Amount: money.Nanos(r.Amount), Posted: money.Nanos(r.Posted), MaxExp: r.MaxExp, Open: r.Open,
-		}
+	err = s.each(ctx, tx, func(scan scan) error {
+		var l budget.Lease
+		err := scan((*int64)(&l.ID), (*int64)(&l.Amount), (*int64)(&l.Posted), &l.MaxExp, &l.Open)
+		l.PeriodIDs = leases[l.ID].periodIDs
 		b.Leases[l.ID], b.leases[l.ID] = &l, l
+		return err
+	}, lockLeasesSQL, pq.Array(leaseIDs))
+	if err != nil {
+		return nil, fmt.Errorf("lock leases: %w", err)
 	}
 	return b, nil
 }
 
-// lockOfLeases locks and loads the leases and every period they draw on.
-func lockOfLeases(ctx context.Context, tx *sqlx.Tx, leaseIDs []int64) (*books, error) {
-	var periodIDs []int64
-	if err := tx.SelectContext(ctx, &periodIDs, periodsOfLeasesSQL, pq.Array(leaseIDs)); err != nil {
-		return nil, fmt.Errorf("find periods of leases: %w", err)
+func unique(ids []int64) []int64 {
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// periodColumns and leaseColumns are rows to update, as columns for unnest.
+type (
+	periodColumns struct{ ids, caps, posted, escrow []int64 }
+	leaseColumns  struct {
+		ids, amounts, posted, maxExps []int64
+		open                          []bool
 	}
-	return lock(ctx, tx, periodIDs, leaseIDs)
+)
+
+func (b *books) changedPeriods() (c periodColumns) {
+	for id, p := range b.Periods {
+		if old := b.periods[id]; p.Cap != old.Cap || p.Posted != old.Posted || p.Escrow != old.Escrow {
+			c.ids, c.caps = append(c.ids, id), append(c.caps, int64(p.Cap))
+			c.posted, c.escrow = append(c.posted, int64(p.Posted)), append(c.escrow, int64(p.Escrow))
+		}
+	}
+	return c
+}
+
+func (b *books) changedLeases() (c leaseColumns) {
+	for id, l := range b.Leases {
+		if old := b.leases[id]; l.Amount != old.Amount || l.Posted != old.Posted || l.Open != old.Open || !l.MaxExp.Equal(old.MaxExp) {
+			c.ids, c.amounts, c.posted = append(c.ids, int64(id)), append(c.amounts, int64(l.Amount)), append(c.posted, int64(l.Posted))
+			c.maxExps, c.open = append(c.maxExps, l.MaxExp.UnixMicro()), append(c.open, l.Open)
+		}
+	}
+	return c
 }
 
 // save writes back what was changed.
-func (b *books) save(ctx context.Context, tx *sqlx.Tx) error {
-	var ids, caps, posted, escrow []int64
-	for id, p := range b.Periods {
-		if *p != b.periods[id] {
-			ids, caps = append(ids, id), append(caps, int64(p.Cap))
-			posted, escrow = append(posted, int64(p.Posted)), append(escrow, int64(p.Escrow))
-		}
-	}
-	if len(ids) > 0 {
-		if _, err := tx.ExecContext(ctx, savePeriodsSQL, pq.Array(ids), pq.Array(caps), pq.Array(posted), pq.Array(escrow)); err != nil {
+func (s *Store) save(ctx context.Context, tx *sqlx.Tx, b *books) error {
+	if p := b.changedPeriods(); len(p.ids) > 0 {
+		if _, err := s.exec(ctx, tx, savePeriodsSQL, pq.Array(p.ids), pq.Array(p.caps), pq.Array(p.posted), pq.Array(p.escrow)); err != nil {
 			return fmt.Errorf("save budget periods: %w", err)
 		}
 	}
-	var leaseIDs, amounts, leasePosted []int64
-	var maxExps []string
-	var open []bool
-	for id, l := range b.Leases {
-		if old := b.leases[id]; l.Amount != old.Amount || l.Posted != old.Posted || l.Open != old.Open || !l.MaxExp.Equal(old.MaxExp) {
-			leaseIDs, amounts = append(leaseIDs, int64(id)), append(amounts, int64(l.Amount))
-			leasePosted, open = append(leasePosted, int64(l.Posted)), append(open, l.Open)
-			maxExps = append(maxExps, timestamp(l.MaxExp))
-		}
-	}
-	if len(leaseIDs) > 0 {
-		if _, err := tx.ExecContext(ctx, saveLeasesSQL, pq.Array(leaseIDs), pq.Array(amounts), pq.Array(leasePosted), pq.Array(maxExps), pq.Array(open)); err != nil {
+	if l := b.changedLeases(); len(l.ids) > 0 {
+		if _, err := s.exec(ctx, tx, saveLeasesSQL, pq.Array(l.ids), pq.Array(l.amounts), pq.Array(l.posted), pq.Array(l.maxExps), pq.Array(l.open)); err != nil {
 			return fmt.Errorf("save leases: %w", err)
 		}
 	}
 	return nil
 }
-
-// timestamp writes a time as an element of an array.
-func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

@@ -22,6 +22,9 @@ const advanceClosedThroughSQL = `UPDATE protocol SET closed_through = greatest(c
 // CloseDue closes up to limit leases that no event can reach any more (see [budget.Through]) and returns how many it closed.
 // Any node may call it; the work is not done twice, and no node joins meanwhile.
 func (s *Store) CloseDue(ctx context.Context, limit int) (closed int, err error) {
+	if err := s.prepare(ctx, lockQueries, saveQueries); err != nil {
+		return 0, err
+	}
 	err = s.inTx(ctx, func(tx *sqlx.Tx) error {
 		closed = 0
 		var closedThrough time.Time
@@ -47,14 +50,14 @@ func (s *Store) CloseDue(ctx context.Context, limit int) (closed int, err error)
 		if len(due) == 0 {
 			return nil
 		}
-		books, err := lockOfLeases(ctx, tx, due)
+		books, err := s.lockLeases(ctx, tx, due)
 		if err != nil {
 			return err
 		}
 		if closed = books.CloseThrough(through); closed == 0 {
 			return nil
 		}
-		if err := books.save(ctx, tx); err != nil {
+		if err := s.save(ctx, tx, books); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, advanceClosedThroughSQL, through); err != nil {

@@ -1,6 +1,12 @@
 // Package postgres keeps the budget protocol's books: grants, billing, closing, the audit.
 //
-// Every method is one transaction under READ COMMITTED that locks first the budget periods, then the leases, each in id
-// order, so that no two of them can deadlock; deadlocks and serialization failures that still happen are retried. What is
-// decided between the locks and the writes is decided by [budget.Books], which does no I/O.
+// Every method is one transaction under READ COMMITTED. It locks rows and loads them into the values of package budget, calls the
+// rule, and saves what the rule has changed: what is decided is decided by [budget.Books] and [budget.Member], which do no I/O.
+//
+// All lock in one order, so that no two of them can deadlock: the protocol row, a node's row, events, the gate of the accounts,
+// budget periods, leases, and last the rollups; those of one kind in the order of their keys. Deadlocks and serialization
+// failures that still happen are retried.
+//
+// What a batch costs is rows, not statements: hot statements are prepared, and the rows that every batch updates have room on
+// their pages, so that an update stays off the indexes.
 package postgres

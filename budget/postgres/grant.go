@@ -39,7 +39,7 @@ WHERE g.id = ANY ($1) AND g.status = 'ACTIVE' AND c.status = 'ACTIVE'`
 
 // The lines that a charge of each ad group on each day counts against.
 const linesSQL = `
-SELECT w.ad_group_id, w.day, b.id AS budget_id, CASE b.kind WHEN 'DAILY' THEN w.day ELSE 0 END AS period, p.id AS period_id
+SELECT w.ad_group_id, w.day, b.id AS budget_id, b.scope || ' ' || b.kind AS name, CASE b.kind WHEN 'DAILY' THEN w.day ELSE 0 END AS period, p.id AS period_id
 FROM unnest($1::bigint[], $2::int[]) AS w (ad_group_id, day)
 JOIN ad_groups g ON g.id = w.ad_group_id
 CROSS JOIN LATERAL (VALUES ('AD_GROUP', g.id), ('CAMPAIGN', g.campaign_id), ('AD_ACCOUNT', g.ad_account_id)) AS s (scope, scope_id)
@@ -77,6 +77,7 @@ type lineRow struct {
 	AdGroupID int64         `db:"ad_group_id"`
 	Day       int           `db:"day"`
 	BudgetID  int64         `db:"budget_id"`
+	Name      string        `db:"name"`
 	Period    int           `db:"period"`
 	PeriodID  sql.NullInt64 `db:"period_id"`
 }
@@ -96,6 +97,9 @@ func (n *Node) Grant(ctx context.Context, nodeNow time.Time, wants []budget.Want
 		return nil, nil
 	}
 	g := granter{node: n, now: nodeNow.Truncate(time.Microsecond), wants: wants}
+	if err := n.prepare(ctx, lockQueries, saveQueries); err != nil {
+		return nil, err
+	}
 	if err := g.openPeriods(ctx); err != nil {
 		return nil, err
 	}
@@ -113,6 +117,7 @@ type granter struct {
 	now     time.Time // the node's
 	wants   []budget.Want
 	periods map[budget.Key][]int64
+	names   map[int64]string // of periods, for who is told that one has nothing left
 	answers []budget.Granted
 }
 
@@ -128,7 +133,7 @@ func (g *granter) openPeriods(ctx context.Context) error {
 		if err := g.node.db.SelectContext(ctx, &lines, linesSQL, pq.Array(groups), pq.Array(days)); err != nil {
 			return fmt.Errorf("find budget lines: %w", err)
 		}
-		g.periods = map[budget.Key][]int64{}
+		g.periods, g.names = map[budget.Key][]int64{}, map[int64]string{}
 		var budgets, periods []int64
 		for _, l := range lines {
 			if !l.PeriodID.Valid {
@@ -139,6 +144,7 @@ func (g *granter) openPeriods(ctx context.Context) error {
 			if !slices.Contains(g.periods[key], l.PeriodID.Int64) {
 				g.periods[key] = append(g.periods[key], l.PeriodID.Int64)
 			}
+			g.names[l.PeriodID.Int64] = l.Name
 		}
 		if len(budgets) == 0 {
 			return nil
@@ -174,7 +180,7 @@ func (g *granter) run(ctx context.Context, tx *sqlx.Tx) error {
 	if err != nil {
 		return err
 	}
-	books, err := g.lock(ctx, tx)
+	books, err := g.lock(ctx, tx, targets)
 	if err != nil {
 		return err
 	}
@@ -198,7 +204,7 @@ func (g *granter) run(ctx context.Context, tx *sqlx.Tx) error {
 			fresh = append(fresh, i)
 		}
 	}
-	if err := books.save(ctx, tx); err != nil {
+	if err := g.node.save(ctx, tx, books); err != nil {
 		return err
 	}
 	if err := g.insert(ctx, tx, fresh, targets, maxExp); err != nil {
@@ -250,15 +256,29 @@ func (g *granter) targets(ctx context.Context, tx *sqlx.Tx) (map[campaign.AdGrou
 	return targets, nil
 }
 
-func (g *granter) lock(ctx context.Context, tx *sqlx.Tx) (*books, error) {
-	var periodIDs, leaseIDs []int64
+func (g *granter) lock(ctx context.Context, tx *sqlx.Tx, targets map[campaign.AdGroupID]targetRow) (*books, error) {
+	var accountIDs, periodIDs, leaseIDs []int64
+	for _, t := range targets {
+		accountIDs = append(accountIDs, t.AdAccountID)
+	}
 	for _, w := range g.wants {
 		periodIDs = append(periodIDs, g.periods[w.Key]...)
 		if w.Extend != 0 {
 			leaseIDs = append(leaseIDs, int64(w.Extend))
 		}
 	}
-	return lock(ctx, tx, periodIDs, leaseIDs)
+	owners, err := g.node.owners(ctx, tx, unique(leaseIDs))
+	if err != nil {
+		return nil, err
+	}
+	books, err := g.node.lock(ctx, tx, owners, accountIDs, periodIDs)
+	if err != nil {
+		return nil, err
+	}
+	for id, name := range g.names {
+		books.Periods[id].Name = name
+	}
+	return books, nil
 }
 
 // joinIDs writes ids as "1,2,3": Postgres has no unnest of an array of arrays of different lengths.

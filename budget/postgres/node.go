@@ -153,6 +153,9 @@ func (n *Node) GiveBack(ctx context.Context, promises []budget.Promise) error {
 	for i, p := range promises {
 		ids[i] = int64(p.LeaseID)
 	}
+	if err := n.prepare(ctx, lockQueries, saveQueries); err != nil {
+		return err
+	}
 	return n.inTx(ctx, func(tx *sqlx.Tx) error {
 		var mine []int64
 		if err := tx.SelectContext(ctx, &mine, shrinkableSQL, pq.Array(ids), n.ID, n.Epoch); err != nil {
@@ -161,14 +164,14 @@ func (n *Node) GiveBack(ctx context.Context, promises []budget.Promise) error {
 		if len(mine) == 0 {
 			return nil
 		}
-		books, err := lockOfLeases(ctx, tx, mine)
+		books, err := n.lockLeases(ctx, tx, mine)
 		if err != nil {
 			return err
 		}
 		for _, p := range promises {
 			books.Shrink(p.LeaseID, p.Amount)
 		}
-		return books.save(ctx, tx)
+		return n.save(ctx, tx, books)
 	})
 }
 

@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -14,10 +17,60 @@ import (
 // Store is the budget protocol on Postgres. It is safe for concurrent use.
 type Store struct {
 	db *sqlx.DB
+	// prepared holds the hot statements, by their text. They end with db.
+	prepared sync.Map
 }
 
 // New returns a store on db.
 func New(db *sqlx.DB) *Store { return &Store{db: db} }
+
+// prepare prepares queries for exec and each. It comes before a transaction: within one it would need a second connection.
+func (s *Store) prepare(ctx context.Context, queries ...[]string) error {
+	for _, query := range slices.Concat(queries...) {
+		if _, ok := s.prepared.Load(query); ok {
+			continue
+		}
+		stmt, err := s.db.PreparexContext(ctx, query)
+		if err != nil {
+			return fmt.Errorf("prepare: %w", err)
+		}
+		if _, ok := s.prepared.LoadOrStore(query, stmt); ok {
+			_ = stmt.Close() //nolint:sqlclosecheck // another caller was faster; the winner's stays open
+		}
+	}
+	return nil
+}
+
+// stmt is query, prepared on the connection of tx, with which it ends.
+func (s *Store) stmt(ctx context.Context, tx *sqlx.Tx, query string) *sqlx.Stmt {
+	stmt, ok := s.prepared.Load(query)
+	if !ok {
+		panic("budget/postgres: not prepared: " + query)
+	}
+	return tx.StmtxContext(ctx, stmt)
+}
+
+// exec runs a prepared query.
+func (s *Store) exec(ctx context.Context, tx *sqlx.Tx, query string, args ...any) (sql.Result, error) {
+	return s.stmt(ctx, tx, query).ExecContext(ctx, args...)
+}
+
+type scan func(dest ...any) error
+
+// each runs a prepared query and hands each row to f.
+func (s *Store) each(ctx context.Context, tx *sqlx.Tx, f func(scan scan) error, query string, args ...any) (err error) {
+	rows, err := s.stmt(ctx, tx, query).QueryContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := f(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
 
 // maxTries bounds the retries of a transaction that met a deadlock, a serialization failure or a race.
 const maxTries = 20

@@ -49,6 +49,18 @@ func PostgresProcess(t testing.TB) *Server {
 	return s
 }
 
+// DurablePostgres is PostgresProcess with its data in the temporary directory, not in memory, and with fsync: for measurements that
+// count what a commit costs. A first start takes some seconds.
+func DurablePostgres(t testing.TB) *Server {
+	t.Helper()
+	s := own(t, devstack.Options{Postgres: true, Durable: true}, devstack.Postgres)
+	s.URL = s.stack.DatabaseURL
+	if err := migrate(t.Context(), s.URL); err != nil {
+		t.Fatalf("testenv: %v", err)
+	}
+	return s
+}
+
 func newDatabase(t testing.TB, from string) string {
 	t.Helper()
 	Short(t)
