@@ -14,7 +14,7 @@ const (
 	jumpFor = 15 * time.Second
 	// dayRate is how fast a day passes: half an hour a second. Events are accepted for dayEventTTL then, so that there is time.
 	dayRate     = 1800
-	dayEventTTL = "90m"
+	dayEventTTL = "4h"
 	// nextDayWithin is how soon after midnight the next day's budgets must be spent.
 	nextDayWithin = 20 * time.Second
 )
