@@ -24,9 +24,11 @@ type GrantTimes struct {
 	TTL, EventTTL time.Duration
 }
 
-// A node that has not been heard of for a while takes no share; it is still live until it is fenced.
+// A node that has not been heard of for a while takes no share; it is still live until it is fenced. Posting is behind by as
+// much as the oldest watermark.
 const servingNodesSQL = `
-SELECT now(), greatest(1, count(*)) AS nodes FROM nodes WHERE state = 'LIVE' AND heartbeat_at > now() - interval '30 seconds'`
+SELECT now(), greatest(1, count(*) FILTER (WHERE heartbeat_at > now() - interval '30 seconds')) AS nodes, min(watermark) AS oldest
+FROM nodes WHERE state = 'LIVE'`
 
 const grantedBeforeSQL = `
 SELECT request_id, id, amount_nanos, posted_nanos, max_exp FROM leases WHERE request_id = ANY ($1)`
@@ -170,8 +172,9 @@ func (g *granter) run(ctx context.Context, tx *sqlx.Tx) error {
 		return err
 	}
 	var state struct {
-		Now   time.Time `db:"now"`
-		Nodes int       `db:"nodes"`
+		Now    time.Time `db:"now"`
+		Nodes  int       `db:"nodes"`
+		Oldest time.Time `db:"oldest"` // this node is live
 	}
 	if err := tx.GetContext(ctx, &state, servingNodesSQL); err != nil {
 		return fmt.Errorf("count nodes: %w", err)
@@ -200,6 +203,7 @@ func (g *granter) run(ctx context.Context, tx *sqlx.Tx) error {
 			continue
 		}
 		g.answers[i] = books.Answer(w, g.periods[w.Key], state.Nodes, maxExp)
+		g.answers[i].Behind = max(0, g.now.Sub(state.Oldest))
 		if a := g.answers[i]; a.LeaseID == 0 && a.Amount > 0 {
 			fresh = append(fresh, i)
 		}

@@ -77,7 +77,7 @@ type node struct {
 const (
 	commitTimeout   = 10 * time.Second
 	commitRetry     = 200 * time.Millisecond
-	maxBillingBatch = 1000
+	maxBillingBatch = 4000
 	keeperTimeout   = 5 * time.Second
 	eventTimeout    = 5 * time.Second
 	auditEvery      = time.Minute
