@@ -51,13 +51,21 @@ func (in *Intake) Newest() time.Time {
 // Accept admits an event whose token expires at the given time. It returns ErrExpired or ErrFull; nil means that the event is
 // to be journalled as accepted now, and holds the watermark back until it is Billed.
 func (in *Intake) Accept(now, expires time.Time) error {
-	switch {
-	case now.After(expires):
+	if now.After(expires) {
 		return ErrExpired
-	case len(in.unbilled) >= in.max:
-		return ErrFull
+	}
+	if err := in.Full(); err != nil {
+		return err
 	}
 	in.unbilled = append(in.unbilled, now)
+	return nil
+}
+
+// Full returns ErrFull while Accept would.
+func (in *Intake) Full() error {
+	if len(in.unbilled) >= in.max {
+		return ErrFull
+	}
 	return nil
 }
 

@@ -136,6 +136,9 @@ func (in *Ingest) admit(text []byte, allowed []budget.Kind) (Token, *group, erro
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	now := in.clock.Now() // under the lock, so that the order in the journal is the order of the times
+	if err := in.journal.Full(); err != nil {
+		return token, nil, err
+	}
 	if err := in.intake.Accept(now, token.Exp); err != nil {
 		return token, nil, err
 	}
@@ -203,6 +206,16 @@ func (in *Ingest) Watermark() time.Time {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.intake.Watermark(in.clock.Now())
+}
+
+// Full returns nil while events are accepted, else an error that wraps ErrFull.
+func (in *Ingest) Full() error {
+	if err := in.journal.Full(); err != nil {
+		return err
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.intake.Full()
 }
 
 // Unbilled is how many accepted events wait for Postgres.

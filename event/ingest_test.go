@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -273,4 +274,25 @@ func TestDamageInTheMiddleRefusesToStart(t *testing.T) {
 	_, err = journal.Open(dir, journal.Options{})
 	require.ErrorIs(t, err, event.ErrDamaged)
 	require.ErrorContains(t, err, "copy the directory away")
+}
+
+// full is a journal whose disk has no room.
+type full struct{ *journal.Journal }
+
+func (full) Full() error { return fmt.Errorf("%w: no room", event.ErrFull) }
+
+func TestAFullDiskRefusesBeforeItAcknowledges(t *testing.T) {
+	t.Parallel()
+	n := open(t, t.TempDir(), &bank{}, 10)
+	in, err := event.NewIngest(event.IngestConfig{Keys: keys(t, keyText("1", 1)), Clock: n.clock, Journal: full{n.journal}, MaxUnbilled: 10})
+	require.NoError(t, err)
+	_, err = in.Accept(t.Context(), impression(t, time.Now().Add(time.Hour)), budget.Impression)
+	require.ErrorIs(t, err, event.ErrFull)
+	require.ErrorIs(t, in.Full(), event.ErrFull)
+	require.Zero(t, in.Unbilled())
+	_, last, err := n.journal.Bounds()
+	require.NoError(t, err)
+	require.Zero(t, last)
+	require.NoError(t, n.in.Full())
+	n.crash(t)
 }

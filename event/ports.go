@@ -35,6 +35,8 @@ type Journal interface {
 	Read(index uint64) ([]byte, error)
 	// Trim forgets the records up to and including index.
 	Trim(index uint64) error
+	// Full returns nil while there is room for more, else an error that wraps ErrFull. It is asked for every event.
+	Full() error
 }
 
 // Committer bills a batch: see budget/postgres.Node.Commit. It may be called again with the same events.

@@ -306,12 +306,7 @@ func (n *node) listen(ctx context.Context, recorder *telemetry.Recorder) error {
 func (n *node) checks() []telemetry.Check {
 	return []telemetry.Check{
 		{Name: "index", Func: n.follower.Ready},
-		{Name: "journal", Func: func(context.Context) error {
-			if n.ingest.Unbilled() >= n.config.MaxUnbilled {
-				return event.ErrFull
-			}
-			return nil
-		}},
+		{Name: "journal", Func: func(context.Context) error { return n.ingest.Full() }},
 	}
 }
 
