@@ -79,9 +79,10 @@ type shard struct {
 type pocket struct {
 	billable campaign.BillableEvent
 	held     []*held
-	priceMax money.Nanos
+	price    money.Nanos // the highest so far: of an impression, or the bid for a click
 
 	asked       bool // a grant is on its way
+	scarce      bool // CPM: the last grant was less than wished for: the budget ends
 	cried       bool // Hungry was told
 	usedAt      Tick
 	deniedUntil Tick
@@ -149,7 +150,11 @@ func (w *Wallet) Reserve(now Tick, req Request) (Reservation, Refusal) {
 	defer s.mu.Unlock()
 	p := s.pocket(req, now)
 	p.usedAt = now
-	p.priceMax = max(p.priceMax, req.PriceMax)
+	if p.billable == campaign.BillClickthrough {
+		p.price = max(p.price, req.PriceMax)
+	} else {
+		p.price = max(p.price, req.Price)
+	}
 	defer w.cry(now, p)
 	for _, h := range p.held {
 		if now >= h.serveUntil {
@@ -187,7 +192,7 @@ func (w *Wallet) cry(now Tick, p *pocket) {
 
 func (p *pocket) reserveClick(now Tick, h *held, req Request, config WalletConfig) (Reservation, bool) {
 	cost := req.PCTR * float64(req.Price)
-	if p.exposure.need(p.priceMax, cost) > h.amount-h.promised {
+	if p.exposure.need(p.price, cost) > h.amount-h.promised {
 		return Reservation{}, false
 	}
 	slice := p.exposure.add(now, config.EventTTL, cost)

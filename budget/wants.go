@@ -14,7 +14,7 @@ import (
 type Want struct {
 	RequestID uuid.UUID
 	Key       Key
-	// PriceMax and Wish size the grant; see [GrantSize].
+	// PriceMax and Wish size the grant; see [GrantSize]. For CPM, PriceMax is the highest price that any request had so far.
 	PriceMax, Wish money.Nanos
 	// Extend is the lease to extend instead of granting a new one (CPC), 0 for none. Its max_exp moves on even if nothing is
 	// left to add.
@@ -85,8 +85,8 @@ func (p *pocket) want(now Tick, config WalletConfig) (Want, bool) {
 	if p.rest(now, config) >= p.lowWater() {
 		return Want{}, false
 	}
-	wish := max(p.ratePerSecond.MulSat(int64(GrantHorizon/time.Second)), p.priceMax.MulSat(smallestWish))
-	return Want{PriceMax: p.priceMax, Wish: wish}, true
+	wish := max(p.ratePerSecond.MulSat(int64(GrantHorizon/time.Second)), p.price.MulSat(smallestWish))
+	return Want{PriceMax: p.price, Wish: wish}, true
 }
 
 // rest is what may still be promised. What ends within half a TTL does not count, so that its successor is there in time.
@@ -100,14 +100,19 @@ func (p *pocket) rest(now Tick, config WalletConfig) money.Nanos {
 	return rest
 }
 
-// lowWater is the rest below which more is asked for.
+// lowWater is the rest below which more is asked for. When the budget ends that is what the node needs at its present rate, at
+// least one price: what it holds for a burst is missing where the traffic is.
 func (p *pocket) lowWater() money.Nanos {
-	return max(p.priceMax.MulSat(smallestWish/4), p.ratePerSecond.MulSat(int64(lowWaterTime/time.Second)))
+	least := p.price
+	if !p.scarce {
+		least = p.price.MulSat(smallestWish / 4)
+	}
+	return max(least, p.ratePerSecond.MulSat(int64(lowWaterTime/time.Second)))
 }
 
 // wantClicks keeps one lease per key and extends it: the exposure of many impressions pools, that of many leases would not.
 func (p *pocket) wantClicks(now Tick, config WalletConfig) (Want, bool) {
-	need := p.exposure.need(p.priceMax, 0)
+	need := p.exposure.need(p.price, 0)
 	i := slices.IndexFunc(p.held, func(h *held) bool { return !h.refused })
 	if i < 0 {
 		return Want{PriceMax: need, Wish: 2 * need}, true
@@ -158,9 +163,20 @@ func (w *Wallet) Settle(now Tick, g Granted) {
 	}
 	if p.billable == campaign.BillClickthrough {
 		p.exposure.leave() // there was no lease that could be extended
+	} else if p.scarce = g.Amount < g.Want.Wish; p.scarce && now < serveUntil {
+		p.replace(now, w.config)
 	}
 	h := &held{id: g.LeaseID, amount: g.Amount, serveUntil: serveUntil, maxExp: g.MaxExp}
 	p.held = append(p.held, h)
+}
+
+// replace ends the leases that a new one was asked for in time to replace.
+func (p *pocket) replace(now Tick, config WalletConfig) {
+	for _, h := range p.held {
+		if now.Add(config.TTL/2) >= h.serveUntil {
+			h.serveUntil = min(h.serveUntil, now)
+		}
+	}
 }
 
 func (p *pocket) extended(now Tick, g Granted, serveUntil Tick, config WalletConfig, later *survival) {
@@ -182,7 +198,7 @@ func (p *pocket) extended(now Tick, g Granted, serveUntil Tick, config WalletCon
 func (p *pocket) refuse(id LeaseID) {
 	for _, h := range p.held {
 		if h.id == id && !h.refused {
-			h.promised += p.exposure.need(p.priceMax, 0)
+			h.promised += p.exposure.need(p.price, 0)
 			h.refused, h.serveUntil = true, 0
 		}
 	}
@@ -244,7 +260,7 @@ func (w *Wallet) take(now Tick, all bool) []Promise {
 // end says what a lease has promised and keeps no more than that.
 func (p *pocket) end(h *held) Promise {
 	if p.billable == campaign.BillClickthrough && !h.refused {
-		h.amount = min(h.amount, h.promised+p.exposure.need(p.priceMax, 0))
+		h.amount = min(h.amount, h.promised+p.exposure.need(p.price, 0))
 		return Promise{LeaseID: h.id, Amount: h.amount}
 	}
 	return Promise{LeaseID: h.id, Amount: h.promised}
