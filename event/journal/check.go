@@ -64,10 +64,8 @@ func (d *disk) inspect() (tail segment, err error) {
 		switch {
 		case i > 0 && info.BaseIndex != next, open != (i == len(d.meta.Segments)-1):
 			return tail, damaged(name, s.last+1, "the metadata contradicts itself")
-		case !open && s.last != info.MaxIndex:
-			return tail, damaged(name, s.last+1, fmt.Sprintf("the records up to %d cannot be read", info.MaxIndex))
-		case !open && uint64(s.index) != info.IndexStart:
-			return tail, damaged(name, s.last, "the index is not where it was written")
+		case !open && (s.last != info.MaxIndex || uint64(s.index) != info.IndexStart):
+			return tail, damaged(name, s.last+1, fmt.Sprintf("the records up to %d and their index cannot be read", info.MaxIndex))
 		case open && s.remains().later:
 			return tail, damaged(name, s.last+1, "it cannot be read, and later ones can")
 		case open && s.last < d.meta.Synced:

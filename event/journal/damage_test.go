@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
 	"github.com/stretchr/testify/require"
 
 	"gavel/event"
@@ -223,4 +226,61 @@ func TestForeignFilesAreNotTaken(t *testing.T) {
 
 	restore(t, dir, map[string][]byte{"node-id": h.files["node-id"], "wal/wal-meta.db": {1}})
 	refused(t, dir, small, "earlier version")
+}
+
+// TestASegmentOfSomethingElseIsRefused puts a segment in the place of another, and one that raft-wal alone has written.
+func TestASegmentOfSomethingElseIsRefused(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t)
+	dir := filepath.Join(quick(t), "mixed")
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(h.files)), func(name string) bool { return !strings.HasSuffix(name, ".wal") })
+	for _, name := range names {
+		for _, other := range names {
+			all := maps.Clone(h.files)
+			all[name] = h.files[other]
+			require.Equal(t, name == other, h.survives(t, dir, other+" as "+name, all))
+		}
+	}
+
+	strange := quick(t)
+	log, err := wal.Open(strange, wal.WithSegmentSize(1024))
+	require.NoError(t, err)
+	require.NoError(t, log.StoreLogs([]*raft.Log{{Index: 1, Data: record(1)}}))
+	require.NoError(t, log.Close())
+	o, dir := small, filepath.Join(quick(t), "strange")
+	j, err := journal.Open(dir, o)
+	require.NoError(t, err)
+	fill(t, j, 1)
+	all := files(t, dir)
+	require.NoError(t, j.Close())
+	all[tail(t, dir)], err = os.ReadFile(filepath.Join(strange, filepath.Base(tail(t, dir))))
+	require.NoError(t, err)
+	restore(t, dir, all)
+	refused(t, dir, o, "record 1 is not what was written")
+}
+
+// TestDamageWhileItIsOpen changes each byte of a record under a running journal.
+func TestDamageWhileItIsOpen(t *testing.T) {
+	t.Parallel()
+	dir := quick(t)
+	j, err := journal.Open(dir, small)
+	require.NoError(t, err)
+	fill(t, j, 3)
+	path := filepath.Join(dir, tail(t, dir))
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	from, wrong := bytes.Index(whole, record(2)), 0
+	for at := from - 12; at < from+len(record(2))+20; at++ {
+		require.NoError(t, os.WriteFile(path, whole, 0o600))
+		b := bytes.Clone(whole)
+		b[at] ^= 4
+		require.NoError(t, os.WriteFile(path, b, 0o600))
+		if got, err := j.Read(2); err != nil {
+			wrong++
+		} else {
+			require.Equal(t, record(2), got)
+		}
+	}
+	require.Greater(t, wrong, len(record(2))+8)
+	require.NoError(t, j.Close())
 }
