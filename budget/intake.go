@@ -8,8 +8,9 @@ import (
 var (
 	// ErrExpired is returned for an event that comes after its token's time.
 	ErrExpired = errors.New("budget: token has expired")
-	// ErrFull is returned when a node holds as many unbilled events as it may: Postgres has been away for too long.
-	ErrFull = errors.New("budget: too many unbilled events")
+	// ErrFull is returned when a node holds as many unbilled events as it may, or its disk as many bytes: Postgres has been away
+	// for too long.
+	ErrFull = errors.New("budget: no room for more events")
 )
 
 // Expires is the last moment at which an event of this reservation is accepted: eventTTL after it was served, never after the

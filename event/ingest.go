@@ -136,7 +136,7 @@ func (in *Ingest) admit(text []byte, allowed []budget.Kind) (Token, *group, erro
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	now := in.clock.Now() // under the lock, so that the order in the journal is the order of the times
-	if err := in.journal.Full(); err != nil {
+	if err := in.full(); err != nil {
 		return token, nil, err
 	}
 	if err := in.intake.Accept(now, token.Exp); err != nil {
@@ -210,12 +210,22 @@ func (in *Ingest) Watermark() time.Time {
 
 // Full returns nil while events are accepted, else an error that wraps ErrFull.
 func (in *Ingest) Full() error {
-	if err := in.journal.Full(); err != nil {
-		return err
-	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if err := in.full(); err != nil {
+		return err
+	}
 	return in.intake.Full()
+}
+
+// maxWaiting bounds the records of one group: the journal keeps room for what is admitted while one is being written.
+const maxWaiting = 16 << 10
+
+func (in *Ingest) full() error {
+	if in.waiting != nil && len(in.waiting.records) >= maxWaiting {
+		return fmt.Errorf("%w: %d wait for the disk", ErrFull, maxWaiting)
+	}
+	return in.journal.Full()
 }
 
 // Unbilled is how many accepted events wait for Postgres.

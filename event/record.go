@@ -32,8 +32,8 @@ var ErrDamaged = errors.New("event: journal record is damaged")
 // castagnoli is read only.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// AppendRecord appends the journal's form of r to dst: fixed size, versioned, with a CRC-32C of its own. The log below has
-// checksums of whole writes, which it verifies at the tail only; ours finds damage anywhere, whenever a record is read.
+// AppendRecord appends the journal's form of r to dst: fixed size, versioned, with a CRC-32C of its own, so that a record can be
+// trusted whatever keeps it.
 func AppendRecord(dst []byte, r *Record) []byte {
 	from := len(dst)
 	dst = append(dst, recordVersion, kindCode(r.Kind))
