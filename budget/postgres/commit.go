@@ -226,10 +226,14 @@ func newEventColumns(n int) *eventColumns {
 }
 
 func (c *eventColumns) add(e *budget.Event, o owner) {
-	c.days, c.impressions, c.kinds = append(c.days, dayNumber(e.Day)), append(c.impressions, e.ImpressionID.String()), append(c.kinds, string(e.Kind))
+	c.id(e.EventID)
 	c.prices, c.leases, c.ads, c.users = append(c.prices, int64(e.Price)), append(c.leases, int64(e.LeaseID)), append(c.ads, int64(e.AdID)), append(c.users, e.UserHash)
 	c.accounts, c.campaigns, c.groups = append(c.accounts, o.adAccountID), append(c.campaigns, o.campaignID), append(c.groups, o.adGroupID)
 	c.accepted = append(c.accepted, e.AcceptedAt.UnixMicro())
+}
+
+func (c *eventColumns) id(id budget.EventID) {
+	c.days, c.impressions, c.kinds = append(c.days, dayNumber(id.Day)), append(c.impressions, id.ImpressionID.String()), append(c.kinds, string(id.Kind))
 }
 
 // args are the parameters $1 to $12 of insertEventsSQL and correctEventsSQL.

@@ -62,13 +62,17 @@ type rollup struct {
 	charge, overBudgetNanos    money.Nanos
 }
 
-func (r rollups) add(e *budget.Entry, o owner) {
-	key := rollupKey{o.adAccountID, dayNumber(e.Day), hourNumber(e.AcceptedAt), int64(e.AdID), e.Kind}
+func (r rollups) of(key rollupKey, o owner) *rollup {
 	x := r[key]
 	if x == nil {
 		x = &rollup{campaignID: o.campaignID, adGroupID: o.adGroupID}
 		r[key] = x
 	}
+	return x
+}
+
+func (r rollups) add(e *budget.Entry, o owner) {
+	x := r.of(rollupKey{o.adAccountID, dayNumber(e.Day), hourNumber(e.AcceptedAt), int64(e.AdID), e.Kind}, o)
 	x.events++
 	x.charge += e.Charge
 	switch e.Outcome {

@@ -17,7 +17,7 @@ import (
 	"gavel/campaign"
 )
 
-// TestEverythingAtOnceOverTheSameBooks: grants, extensions, batches with duplicates in any order, give-backs and closes over the same few
+// TestEverythingAtOnceOverTheSameBooks: grants, extensions, batches with duplicates in any order, refunds, give-backs and closes over the same few
 // periods, leases and ads. No error reaches a caller, every event is billed once, and the audit at the end is clean.
 func TestEverythingAtOnceOverTheSameBooks(t *testing.T) {
 	t.Parallel()
@@ -30,12 +30,12 @@ func TestEverythingAtOnceOverTheSameBooks(t *testing.T) {
 	w := setup(t, 0, 0, 0, 400*price, 0, 50*price, 0)
 	require.Len(t, w.groups, groups)
 	var (
-		mu     sync.Mutex
-		leases []budget.LeaseID
-		events []budget.Event // what was delivered before, to be delivered again
-		count  = map[budget.Outcome]int{}
-		fresh  atomic.Int64
-		wg     sync.WaitGroup
+		mu             sync.Mutex
+		leases         []budget.LeaseID
+		events         []budget.Event // what was delivered before, to be delivered again
+		count          = map[budget.Outcome]int{}
+		fresh, refunds atomic.Int64
+		wg             sync.WaitGroup
 	)
 	ctx := context.WithoutCancel(t.Context())
 	work := func(n *postgres.Node, r *rand.Rand) error {
@@ -88,6 +88,17 @@ func TestEverythingAtOnceOverTheSameBooks(t *testing.T) {
 			count[o]++
 		}
 		mu.Unlock()
+		if r.IntN(2) == 0 {
+			items, err := w.store.Refund(ctx, postgres.RefundOrder{Events: idsOf(batch), Reason: "race"})
+			if err != nil {
+				return err
+			}
+			for _, item := range items {
+				if item.Outcome == postgres.Refunded {
+					refunds.Add(1)
+				}
+			}
+		}
 		if len(granted) > 0 && r.IntN(3) == 0 {
 			if err := n.GiveBack(ctx, []budget.Promise{{LeaseID: granted[0].LeaseID, Amount: price}}); err != nil {
 				return err
@@ -127,7 +138,11 @@ func TestEverythingAtOnceOverTheSameBooks(t *testing.T) {
 	require.NoError(t, w.db.Get(&closed, `SELECT count(*) FROM leases WHERE state = 'CLOSED'`))
 	require.Positive(t, closed)
 	w.requireNoDeadlock(t)
-	t.Logf("%v, %d leases closed", count, closed)
+	var refunded int64
+	require.NoError(t, w.db.Get(&refunded, `SELECT sum(refunds) FROM event_rollups`))
+	require.Equal(t, refunds.Load(), refunded)
+	require.Positive(t, refunded)
+	t.Logf("%v, %d refunded, %d leases closed", count, refunded, closed)
 	w.requireRollups(t)
 }
 
