@@ -33,6 +33,7 @@ type config struct {
 
 	LeaseTTL       time.Duration `env:"GAVEL_LEASE_TTL" envDefault:"10s" doc:"How long a node may serve from a lease without hearing from Postgres."`
 	EventTTL       time.Duration `env:"GAVEL_EVENT_TTL" envDefault:"1h" doc:"How long after an ad was served its events are accepted; what was promised and not seen goes back after that."`
+	FenceAfter     time.Duration `env:"GAVEL_FENCE_AFTER" envDefault:"0s" doc:"After how long a silence a node is given up by the others, so that its leases can close; 0s: only by gavel fence."`
 	MaxUnbilled    int           `env:"GAVEL_MAX_UNBILLED" envDefault:"1000000" doc:"How many accepted events may wait for Postgres before more are refused with 503."`
 	FloorCPMMicros int64         `env:"GAVEL_FLOOR_CPM_MICROS" envDefault:"100000" doc:"The floor of every placement, per 1,000 impressions, in micros."`
 
@@ -97,6 +98,9 @@ func (c *config) Validate() error {
 		if d.value < d.lo || d.value > d.hi {
 			bad(d.name, "is %v, must be from %v to %v", d.value, d.lo, d.hi)
 		}
+	}
+	if c.FenceAfter != 0 && (c.FenceAfter < 10*time.Second || c.FenceAfter > 30*24*time.Hour) {
+		bad("GAVEL_FENCE_AFTER", "is %v, must be 0s, or from 10s to 720h", c.FenceAfter)
 	}
 	if c.MaxUnbilled < 1 || c.MaxUnbilled > 100_000_000 {
 		bad("GAVEL_MAX_UNBILLED", "is %d, must be from 1 to 100000000", c.MaxUnbilled)

@@ -33,6 +33,9 @@ type cli struct {
 	Migrate    migrateCmd    `cmd:"" help:"Apply, take back or list the migrations of the database."`
 	Audit      auditCmd      `cmd:"" help:"Check the money invariants I1-I6 on a live database; exit status 1 on a violation."`
 	Key        keyCmd        `cmd:"" help:"Create, list and revoke API keys."`
+	Nodes      nodesCmd      `cmd:"" help:"List the nodes and what they hold."`
+	Fence      fenceCmd      `cmd:"" help:"Give up a node that is gone for good, so that its leases can close."`
+	Refund     refundCmd     `cmd:"" help:"Give back what events were charged, for example invalid traffic."`
 	Modelcheck modelcheckCmd `cmd:"" help:"Run the money protocol through faults in virtual time and look for broken invariants."`
 	Loadtest   loadtestCmd   `cmd:"" help:"Drive a running server with a load."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -240,6 +240,7 @@ func (n *node) minute(ctx context.Context) {
 	if err := n.service.ForgetAnswers(ctx); err != nil {
 		n.log.WarnContext(ctx, "forget idempotency keys", "error", err)
 	}
+	n.fenceSilent(ctx)
 	audit, err := n.bank.Audit(ctx)
 	if err != nil {
 		n.log.WarnContext(ctx, "audit", "error", err)
@@ -248,6 +249,20 @@ func (n *node) minute(ctx context.Context) {
 	n.violations.Store(int64(len(audit.Violations)))
 	for _, v := range audit.Violations {
 		n.log.ErrorContext(ctx, "audit: violation", "invariant", v.Invariant, "detail", v.Detail)
+	}
+}
+
+// fenceSilent gives up the nodes that have been silent for too long, if the configuration says so.
+func (n *node) fenceSilent(ctx context.Context) {
+	if n.config.FenceAfter == 0 {
+		return
+	}
+	fenced, err := n.bank.FenceSilent(ctx, n.config.FenceAfter)
+	if err != nil {
+		n.log.WarnContext(ctx, "fence silent nodes", "error", err)
+	}
+	for _, id := range fenced {
+		n.log.WarnContext(ctx, "fenced a silent node", "node", id, "after", n.config.FenceAfter)
 	}
 }
 
