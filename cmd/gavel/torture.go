@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/google/uuid"
 
 	bank "gavel/budget/postgres"
 	"gavel/campaign"
@@ -114,7 +115,7 @@ func (c tortureCmd) run(ctx context.Context, w world, faults []torture.Fault) (_
 	}()
 	r, err := torture.Run(ctx, torture.Options{
 		Program: program, Dir: dir, Faults: faults, Rate: c.Rate, Before: time.Duration(c.Seconds) * time.Second, Short: c.Short,
-		Progress: w.stderr, Prepare: prepareTorture, Audit: auditTorture,
+		Progress: w.stderr, Prepare: prepareTorture, Audit: auditTorture, Fence: fenceTorture,
 	})
 	if err != nil {
 		err = fmt.Errorf("torture: %w", err)
@@ -153,6 +154,19 @@ func auditTorture(ctx context.Context, url string) (a torture.Audit, err error) 
 		a.Violations = append(a.Violations, v.Invariant+" "+v.Detail)
 	}
 	return a, nil
+}
+
+func fenceTorture(ctx context.Context, url, node string) (err error) {
+	id, err := uuid.Parse(node)
+	if err != nil {
+		return fmt.Errorf("id of a node: %w", err)
+	}
+	db, err := openDatabase(ctx, url, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return bank.New(db).Fence(ctx, id)
 }
 
 func (c tortureCmd) print(stdout io.Writer, r *torture.Report) error {

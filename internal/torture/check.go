@@ -33,7 +33,6 @@ type Findings struct {
 	Unsure       int   `json:"events_of_unknown_fate"` // tokens of which only the database knows
 	Billed       int   `json:"events_with_an_outcome"`
 	ChargedNanos int64 `json:"charged_nanos"`
-	OpenLeases   int   `json:"open_leases"`
 
 	// Problems are the first of them in words; all of them are counted.
 	Problems []string `json:"problems"`
@@ -106,7 +105,9 @@ func check(e evidence) Findings {
 	c.unexplained()
 	c.ledger()
 	c.periods()
-	c.OpenLeases = e.books.OpenLeases
+	if e.books.Escrow != 0 {
+		c.problem("ESCROW: open leases hold %d nanos at rest", e.books.Escrow)
+	}
 	c.Overspend, c.Imbalance = fit(c.overspend), fit(c.imbalance)
 	c.OverserveCPM, c.OverserveCPC, c.LostWithDisk, c.ChargedNanos = fit(c.cpm), fit(c.cpc), fit(c.disk), fit(c.charged)
 	return c.Findings
@@ -373,8 +374,8 @@ func (c *checker) periods() {
 		if want != nil {
 			c.overspent(p, want)
 		}
-		if c.books.OpenLeases == 0 && row.Escrow != 0 {
-			c.problem("ESCROW: %s: %d nanos are in escrow, and no lease is open", p, row.Escrow)
+		if row.Escrow != 0 {
+			c.problem("ESCROW: %s: %d nanos are in escrow at rest", p, row.Escrow)
 		}
 	}
 	for _, p := range slices.SortedFunc(maps.Keys(c.posted), func(a, b period) int { return compareText(a.String(), b.String()) }) {

@@ -340,9 +340,13 @@ func TestEachDefectIsNamed(t *testing.T) {
 			before:  func(s *small) { s.served = append(s.served, s.served[0]) },
 			problem: "TOKEN: ", found: func(*Findings) bool { return true },
 		},
-		"escrow that no lease holds": {
+		"a budget is in escrow at rest": {
 			after:   func(s *small) { s.budget(scopeAdGroup, groupID, daily).Escrow = 1 },
-			problem: "ESCROW: ", found: func(*Findings) bool { return true },
+			problem: "ESCROW: AD_GROUP 31", found: func(*Findings) bool { return true },
+		},
+		"a lease holds escrow at rest": {
+			after:   func(s *small) { s.books.Escrow = 1 },
+			problem: "ESCROW: open leases", found: func(*Findings) bool { return true },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,7 +25,7 @@ type Fault struct {
 
 // Plan is the world that a row asks for. Setup finds the defaults in it.
 type Plan struct {
-	// Env is the environment of every node, over what the harness sets: GAVEL_LEASE_TTL is 2s, GAVEL_EVENT_TTL 10s.
+	// Env is the environment of every node, over what the harness sets: GAVEL_LEASE_TTL is 5s, GAVEL_EVENT_TTL 10s.
 	Env map[string]string
 	// NodeEnv is the environment of one node, over Env. It has one map for each node.
 	NodeEnv []map[string]string

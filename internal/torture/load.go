@@ -33,7 +33,7 @@ const (
 	viewableAfter    = time.Second
 	clickWithin      = 3 * time.Second
 	duplicateWithin  = 3 * time.Second
-	replayAfter      = 2 * time.Second // and up to an event's lifetime later: some come too late
+	replayAfter      = time.Second // and up to an event's lifetime later: some come too late
 	retryAfter       = 200 * time.Millisecond
 	maxRetryAfter    = time.Second
 )

@@ -178,9 +178,3 @@ func (r *Report) Passed() bool {
 	}
 	return len(r.Rows) > 0
 }
-
-// Table is the report for a terminal.
-func (r *Report) Table() string { return "" }
-
-// Markdown is the report as a document.
-func (r *Report) Markdown() string { return "" }

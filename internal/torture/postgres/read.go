@@ -53,7 +53,8 @@ type Books struct {
 	Periods []Period
 	// Unbalanced names ledger transactions whose sides differ in a currency.
 	Unbalanced []int64
-	OpenLeases int
+	// Escrow is what open leases hold.
+	Escrow int64
 }
 
 var (
@@ -65,8 +66,8 @@ var (
 	periodsSQL string
 	//go:embed sql/unbalanced.sql
 	unbalancedSQL string
-	//go:embed sql/open_leases.sql
-	openLeasesSQL string
+	//go:embed sql/escrow.sql
+	escrowSQL string
 	//go:embed sql/held.sql
 	heldSQL string
 )
@@ -89,21 +90,21 @@ func (d *DB) Books(ctx context.Context) (Books, error) {
 				return fmt.Errorf("read %s: %w", q.what, err)
 			}
 		}
-		if err := tx.GetContext(ctx, &b.OpenLeases, openLeasesSQL); err != nil {
-			return fmt.Errorf("count open leases: %w", err)
+		if err := tx.GetContext(ctx, &b.Escrow, escrowSQL); err != nil {
+			return fmt.Errorf("sum up escrow: %w", err)
 		}
 		return nil
 	})
 	return b, err
 }
 
-// OpenLeases counts the leases that still hold escrow.
-func (d *DB) OpenLeases(ctx context.Context) (int, error) {
-	var n int
-	if err := d.db.GetContext(ctx, &n, openLeasesSQL); err != nil {
-		return 0, fmt.Errorf("count open leases: %w", err)
+// Escrow is what open leases hold, in nanos of all currencies.
+func (d *DB) Escrow(ctx context.Context) (int64, error) {
+	var nanos int64
+	if err := d.db.GetContext(ctx, &nanos, escrowSQL); err != nil {
+		return 0, fmt.Errorf("sum up escrow: %w", err)
 	}
-	return n, nil
+	return nanos, nil
 }
 
 // Held is what is posted and in escrow on a line in its newest period: nanos, 0 if nothing was ever granted.

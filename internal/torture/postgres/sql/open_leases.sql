@@ -1,2 +1,0 @@
--- Leases that hold escrow.
-SELECT count(*) FROM leases WHERE state = 'OPEN'
