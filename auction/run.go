@@ -42,6 +42,8 @@ type candidate struct {
 	score  float64
 	reason Reason
 	price  money.Nanos
+	// blockedBy says more of BudgetExhausted
+	blockedBy string
 }
 
 // Run decides one request. It does not fail: what cannot be known makes ads ineligible, and a page without ads says why.
@@ -178,7 +180,7 @@ func (a *Auctioneer) slate(ctx context.Context, req *Request, list []candidate, 
 			price, pricedBy := priceOf(c, next, floor)
 			reservation, refusal := a.reserve(ctx, req, c, price)
 			if refusal != budget.Reserved {
-				c.reason = refusalReason(refusal)
+				c.reason, c.blockedBy = refusalReason(refusal), reservation.BlockedBy
 				broke = true
 				break
 			}
@@ -256,7 +258,7 @@ func (d *Decision) fillIn(slots []Slot) { d.empty(slots[len(d.Awards):], NoEligi
 func considered(list []candidate) []Considered {
 	out := make([]Considered, len(list))
 	for i, c := range list {
-		out[i] = Considered{Ad: c.ad, Score: c.score, PCTR: c.pctr, Reason: c.reason}
+		out[i] = Considered{Ad: c.ad, Score: c.score, PCTR: c.pctr, Reason: c.reason, BlockedBy: c.blockedBy}
 		if c.reason == Won {
 			out[i].Price = c.price
 		}

@@ -42,7 +42,7 @@ func (p *purse) Reserve(_ budget.Tick, req budget.Request) (budget.Reservation, 
 	id := req.Key.AdGroupID
 	if left, limited := p.left[id]; limited && left-p.reserved[id] < req.Price {
 		if p.exhausted {
-			return budget.Reservation{}, budget.Exhausted
+			return budget.Reservation{BlockedBy: "AD_GROUP DAILY"}, budget.Exhausted
 		}
 		return budget.Reservation{}, budget.NoLease
 	}
@@ -146,11 +146,12 @@ func TestABrokeWinnerIsReplacedAndThePagePricedAgain(t *testing.T) {
 		require.Equal(t, campaign.AdID(20), d.Awards[0].Ad.AdID)
 		require.Equal(t, money.Nanos(7000), d.Awards[0].Price)
 		require.Equal(t, money.Nanos(1000), d.Awards[1].Price)
-		want := auction.BudgetPending
+		want, line := auction.BudgetPending, ""
 		if exhausted {
-			want = auction.BudgetExhausted
+			want, line = auction.BudgetExhausted, "AD_GROUP DAILY"
 		}
 		require.Equal(t, want, reasons(d)[10])
+		require.Equal(t, line, d.Considered[0].BlockedBy)
 		require.Equal(t, money.Nanos(7000), p.reserved[20], "only the prices of the page stay reserved")
 		require.Equal(t, money.Nanos(0), p.reserved[10])
 	}

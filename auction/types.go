@@ -76,6 +76,8 @@ type Considered struct {
 	PCTR   float64
 	Price  money.Nanos
 	Reason Reason
+	// BlockedBy is the budget line with nothing left, as "CAMPAIGN DAILY", for BudgetExhausted.
+	BlockedBy string
 }
 
 // Decision is the outcome of an auction.

@@ -44,6 +44,8 @@ type Reservation struct {
 	LeaseID LeaseID
 	// MaxExp bounds the token's expiry, on the clock of Postgres.
 	MaxExp time.Time
+	// BlockedBy is the budget line with nothing left, as "CAMPAIGN DAILY", when the refusal is Exhausted.
+	BlockedBy string
 
 	amount money.Nanos
 	cost   float64 // CPC: the expected cost in nanos
@@ -86,6 +88,7 @@ type pocket struct {
 	cried       bool // Hungry was told
 	usedAt      Tick
 	deniedUntil Tick
+	blockedBy   string // by what the last denial was
 
 	// spend rate: what was reserved since rateSince
 	reservedSince money.Nanos
@@ -173,7 +176,7 @@ func (w *Wallet) Reserve(now Tick, req Request) (Reservation, Refusal) {
 		}
 	}
 	if now < p.deniedUntil {
-		return Reservation{}, Exhausted
+		return Reservation{BlockedBy: p.blockedBy}, Exhausted
 	}
 	return Reservation{}, NoLease
 }

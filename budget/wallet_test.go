@@ -84,8 +84,9 @@ func TestADenialIsBelievedForASecond(t *testing.T) {
 	wants := w.Wants(0, uuid.New)
 	require.Empty(t, w.Wants(0, uuid.New), "asked once, not twice")
 	w.Settle(0, budget.Granted{Want: wants[0], BlockedBy: "CAMPAIGN DAILY"})
-	_, refusal := w.Reserve(1, cpm(1))
+	r, refusal := w.Reserve(1, cpm(1))
 	require.Equal(t, budget.Exhausted, refusal)
+	require.Equal(t, "CAMPAIGN DAILY", r.BlockedBy)
 	require.Empty(t, w.Wants(1, uuid.New))
 	require.Len(t, w.Wants(budget.Tick(time.Second), uuid.New), 1)
 }

@@ -150,7 +150,7 @@ func (w *Wallet) Settle(now Tick, g Granted) {
 	p.asked = false
 	serveUntil := g.Want.Sent.Add(w.config.TTL)
 	if g.LeaseID == 0 {
-		p.deniedUntil = now.Add(denialTTL)
+		p.deniedUntil, p.blockedBy = now.Add(denialTTL), g.BlockedBy
 		if g.Want.Extend != 0 { // it is closed, or may not serve: let it go, ask for a new one next
 			p.refuse(g.Want.Extend)
 			p.deniedUntil = 0
@@ -186,7 +186,7 @@ func (p *pocket) extended(now Tick, g Granted, serveUntil Tick, config WalletCon
 		}
 		if g.Amount == h.amount && g.Want.Wish > 0 {
 			// Nothing was added although it was wished for: do not ask again at once.
-			p.deniedUntil = now.Add(denialTTL)
+			p.deniedUntil, p.blockedBy = now.Add(denialTTL), g.BlockedBy
 		}
 		h.amount, h.promised, h.maxExp = g.Amount, g.Posted, g.MaxExp
 		h.serveUntil = max(h.serveUntil, serveUntil)

@@ -140,6 +140,10 @@ func appendExplanation(dst []byte, d *auction.Decision) []byte {
 		dst = append(dst, c.Reason.String()...)
 		dst = append(dst, `","meaning":`...)
 		dst = appendJSONString(dst, c.Reason.Meaning())
+		if c.BlockedBy != "" {
+			dst = append(dst, `,"budget_line":`...)
+			dst = appendJSONString(dst, c.BlockedBy)
+		}
 		dst = append(dst, '}')
 	}
 	return append(dst, `]}`...)

@@ -51,6 +51,7 @@ type (
 		Reason        int     `json:"reason" doc:"See docs/no-bid-reasons.md; 0 is WON."`
 		ReasonName    string  `json:"reason_name"`
 		Meaning       string  `json:"meaning"`
+		BudgetLine    string  `json:"budget_line,omitempty" doc:"Of BUDGET_EXHAUSTED: the line with nothing left, for example CAMPAIGN DAILY."`
 	}
 	eventBatchAnswer struct {
 		Items []eventResult `json:"items" doc:"One per event, in their order; status is accepted, expired, invalid or unavailable."`
