@@ -56,7 +56,7 @@ func (c tortureCmd) Run(ctx context.Context, w world) error {
 	ctx, cancel := underGoRun(ctx)
 	defer cancel()
 	r, err := c.run(ctx, w, faults)
-	if r == nil {
+	if r == nil || len(r.Rows) == 0 {
 		return err
 	}
 	if err := errors.Join(err, c.print(w.stdout, r)); err != nil {
@@ -113,14 +113,21 @@ func (c tortureCmd) run(ctx context.Context, w world, faults []torture.Fault) (_
 		}
 		err = errors.Join(err, lock.Unlock())
 	}()
+	scope := "all rows"
+	switch {
+	case len(c.Only) > 0:
+		scope = "only the rows below"
+	case c.Short:
+		scope = "the rows of --short, each of them shorter"
+	}
 	r, err := torture.Run(ctx, torture.Options{
-		Program: program, Dir: dir, Faults: faults, Rate: c.Rate, Before: time.Duration(c.Seconds) * time.Second, Short: c.Short,
+		Program: program, Dir: dir, Faults: faults, Rate: c.Rate, Before: time.Duration(c.Seconds) * time.Second, Short: c.Short, Scope: scope,
 		Progress: w.stderr, Prepare: prepareTorture, Audit: auditTorture, Fence: fenceTorture,
 	})
 	if err != nil {
 		err = fmt.Errorf("torture: %w", err)
 	}
-	keep = r != nil && !r.Passed()
+	keep = r != nil && r.Failed()
 	return r, err
 }
 

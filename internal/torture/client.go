@@ -41,7 +41,8 @@ func newClient(addresses []string, feedKey string) *client {
 			Addr: addr, MaxConns: maxConns, MaxIdleConnDuration: idleFor, MaxIdemponentCallAttempts: 1, // each try is ours to count
 			NoDefaultUserAgentHeader: true, DisablePathNormalizing: true,
 			Dial: func(addr string) (net.Conn, error) {
-				conn, err := fasthttp.DialTimeout(addr, dialWithin)
+				dialer := net.Dialer{Timeout: dialWithin}
+				conn, err := dialer.Dial("tcp4", addr)
 				if err != nil {
 					return nil, &dialError{err}
 				}

@@ -84,7 +84,7 @@ Some rows about disks need root. The exit status is 1 when a row does not pass.
 - **Run**: %s, %s.
 - **Result**: %s.
 
-`, r.Machine, r.Load, r.Began.UTC().Format("2006-01-02 15:04 UTC"), map[bool]string{true: "with --short", false: "all rows in full length"}[r.Short], r.sum())
+`, r.Machine, r.Load, r.Began.UTC().Format("2006-01-02 15:04 UTC"), r.Scope, r.sum())
 	b.WriteString(r.table().RenderMarkdown())
 	b.WriteString("\n\n## The rows\n\n")
 	for i := range r.Rows {
@@ -129,7 +129,7 @@ billionth of a currency unit. What must be 0 is compared to the last nano.
 | over-serve CPM | impressions accepted in time that no budget pays for | 0, but where a disk is destroyed |
 | over-serve CPC | clicks accepted in time that no budget pays for | |
 | ad 5xx | of answered ad requests; refused and cut connections are not answers, and the client asks the other node | |
-| full service | after the fault is cleared, until ads/s are at %.0f %% of before and no request of any kind fails, for %d s in a row | |
+| full service | after the fault is cleared, until ads/s are at %.0f %% of before and no request of any kind fails, to the end of the load, %d s at least | |
 | MB | resident memory of each node: under load before the fault → at rest at the end | |
 | goroutines | of each node, without the HTTP server's idle workers: before the load → at rest at the end | |
 

@@ -162,7 +162,7 @@ func (l *Load) mean(from, to time.Time) float64 {
 }
 
 const (
-	// fullShare of the baseline, without an error, over goodSeconds in a row is full service.
+	// fullShare of the baseline, without an error, from then on and for at least goodSeconds is full service.
 	fullShare   = 0.9
 	goodSeconds = 3
 	// lateAnswers is when nothing more is to come of a second: both tries of a page have had their time.
@@ -172,10 +172,14 @@ const (
 // NeverFull says that full service did not come back while the row watched.
 const NeverFull = -1
 
-// fullService waits until full service is back and returns how many seconds after cleared that was, or NeverFull.
+// fullService watches for the plan's time, and for longer until there is full service. It returns how many seconds after cleared
+// that began, or NeverFull.
 func (w *World) fullService(ctx context.Context, baseline float64, cleared time.Time) float64 {
+	if Wait(ctx, max(w.Plan.After, goodSeconds*time.Second)+lateAnswers-time.Since(cleared)) != nil {
+		return NeverFull
+	}
 	for {
-		if at, ok := w.Load.fullFrom(cleared, baseline); ok {
+		if at, ok := w.Load.fullFrom(cleared, time.Now(), baseline); ok {
 			return max(0, at.Sub(cleared).Seconds())
 		}
 		if time.Since(cleared) > w.Plan.RecoverWithin+lateAnswers+goodSeconds*time.Second || Wait(ctx, 10*pollEvery) != nil {
@@ -184,20 +188,19 @@ func (w *World) fullService(ctx context.Context, baseline float64, cleared time.
 	}
 }
 
-// fullFrom is the first second, not before the one that cleared is in, that begins a run of good ones.
-func (l *Load) fullFrom(cleared time.Time, baseline float64) (time.Time, bool) {
+// fullFrom is the first second after which all whole ones were good, not before the one that cleared is in. It reports false when
+// there are too few of them.
+func (l *Load) fullFrom(cleared, now time.Time, baseline float64) (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	whole := int((time.Since(l.start) - lateAnswers) / time.Second)
-	run := 0
-	for i := int(cleared.Sub(l.start) / time.Second); i < min(whole, len(l.seconds)); i++ {
-		if s := l.seconds[i]; s.Errors > 0 || float64(s.Ads) < fullShare*baseline {
-			run = 0
-			continue
+	first := max(0, int(cleared.Sub(l.start)/time.Second))
+	whole := min(int((now.Sub(l.start)-lateAnswers)/time.Second), len(l.seconds))
+	from := whole
+	for from > first {
+		if s := l.seconds[from-1]; s.Errors > 0 || float64(s.Ads) < fullShare*baseline {
+			break
 		}
-		if run++; run == goodSeconds {
-			return l.start.Add(time.Duration(i-goodSeconds+1) * time.Second), true
-		}
+		from--
 	}
-	return time.Time{}, false
+	return l.start.Add(time.Duration(from) * time.Second), whole-from >= goodSeconds
 }

@@ -3,6 +3,7 @@ package torture
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -164,17 +165,17 @@ func (r *Row) line() string {
 type Report struct {
 	Machine string    `json:"machine"`
 	Load    string    `json:"load"`
-	Short   bool      `json:"short"`
+	Scope   string    `json:"scope"`
 	Began   time.Time `json:"began"`
 	Rows    []Row     `json:"rows"`
 }
 
-// Passed reports whether every row has.
+// Failed reports whether a row has.
+func (r *Report) Failed() bool {
+	return slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Verdict == Fail })
+}
+
+// Passed reports whether every row has, and there is one.
 func (r *Report) Passed() bool {
-	for i := range r.Rows {
-		if r.Rows[i].Verdict != Pass {
-			return false
-		}
-	}
-	return len(r.Rows) > 0
+	return len(r.Rows) > 0 && !slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Verdict != Pass })
 }

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"gavel/internal/devstack"
 	"gavel/internal/torture/postgres"
 )
@@ -40,8 +42,9 @@ type Options struct {
 	// Rate is the page loads per second; 0 is DefaultRate. Before is how long the load runs before each fault; 0 is the default.
 	Rate   int
 	Before time.Duration
-	// Short makes the rows shorter.
+	// Short makes the rows shorter. Scope says in the report which rows these are: "all rows".
 	Short bool
+	Scope string
 	// Progress hears how far the run is.
 	Progress io.Writer
 
@@ -97,7 +100,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, h.shared.admin.Close()) }()
-	r := &Report{Machine: machine(h.stack), Load: h.describeLoad(), Short: h.Short, Began: time.Now()}
+	r := &Report{Machine: machine(h.stack), Load: h.describeLoad(), Scope: h.Scope, Began: time.Now()}
 	for i := range h.Faults {
 		if ctx.Err() != nil {
 			return r, ctx.Err()
@@ -256,6 +259,9 @@ func (h *harness) tell(format string, args ...any) { h.say("      "+format, args
 // place finds the row's Postgres, or starts its own.
 func (h *harness) place(ctx context.Context, w *World) error {
 	w.admin = h.shared.admin
+	if err := h.heal(ctx); err != nil {
+		return err
+	}
 	if w.Plan.OwnPostgres {
 		own, err := startStack(ctx, devstack.Options{Postgres: true, Durable: true, Dir: w.Plan.PostgresDir})
 		if err != nil {
@@ -270,6 +276,35 @@ func (h *harness) place(ctx context.Context, w *World) error {
 		w.later(w.admin.Close)
 	}
 	w.Campaigns = slices.Clone(w.base.campaigns)
+	return nil
+}
+
+// heal starts a service again that an earlier row has left dead or silent.
+func (h *harness) heal(ctx context.Context) error {
+	const patience = 5 * time.Second
+	silent := func(ask func(context.Context) error) bool {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		return ask(ctx) != nil
+	}
+	if silent(h.shared.admin.Ping) {
+		h.tell("Postgres is started again")
+		if err := h.stack.Restart(ctx, devstack.Postgres); err != nil {
+			return fmt.Errorf("heal: %w", err)
+		}
+	}
+	o, err := redis.ParseURL(h.stack.RedisURL)
+	if err != nil {
+		return errors.New("the address of Redis cannot be read")
+	}
+	client := redis.NewClient(o)
+	defer func() { _ = client.Close() }() // it has only asked
+	if silent(func(ctx context.Context) error { return client.Ping(ctx).Err() }) {
+		h.tell("Redis is started again")
+		if err := h.stack.Restart(ctx, devstack.Redis); err != nil {
+			return fmt.Errorf("heal: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -306,10 +341,6 @@ func (h *harness) drive(ctx context.Context, w *World, f *Fault, row *Row) {
 	row.fail(w.revive(ctx))
 
 	row.FullService = w.fullService(ctx, row.BaselineAds, cleared)
-	if Wait(ctx, w.Plan.After-time.Since(cleared)) != nil {
-		row.fail(ctx.Err())
-		return
-	}
 	w.Load.SetRate(0)
 	row.fail(w.rest(ctx))
 	w.client.close()

@@ -37,6 +37,9 @@ func Open(ctx context.Context, address string) (*DB, error) {
 // Close closes the pool.
 func (d *DB) Close() error { return d.db.Close() }
 
+// Ping asks whether the server answers.
+func (d *DB) Ping(ctx context.Context) error { return d.db.PingContext(ctx) }
+
 // Create makes a database beside this one, empty or as a copy of another that nobody is connected to, and returns its URL.
 func (d *DB) Create(ctx context.Context, name, template string) (string, error) {
 	text := `CREATE DATABASE ` + pq.QuoteIdentifier(name)
