@@ -58,7 +58,37 @@ END $$;
 CREATE TRIGGER ledger_is_balanced AFTER INSERT ON ledger_entries
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_balanced();
 
+-- What the audit of a live database has seen. A unit is "books", "ledger" or "day 2026-11-23"; seen is what a day looks like now, checked
+-- what it looked like when it was checked.
+CREATE TABLE audit_units (
+    unit       text   PRIMARY KEY,
+    checked_at timestamptz,
+    took_ms    bigint NOT NULL DEFAULT 0,
+    seen       text,
+    checked    text,
+    violations jsonb  NOT NULL DEFAULT '[]'
+);
+-- The sums of the ledger over all transactions up to the largest "through".
+CREATE TABLE audit_ledger (
+    account  text    NOT NULL,
+    currency text    NOT NULL,
+    nanos    numeric NOT NULL,
+    through  bigint  NOT NULL,
+    PRIMARY KEY (account, currency)
+);
+-- Days whose events, refunds and leases are kept elsewhere: the audit takes what was posted on them for granted.
+CREATE TABLE archived_days (
+    day         date PRIMARY KEY,
+    archived_at timestamptz NOT NULL DEFAULT now()
+);
+-- Days never change, so these cost nothing when the rows are updated.
+CREATE INDEX budget_periods_by_period ON budget_periods (period);
+CREATE INDEX leases_by_day ON leases (day);
+CREATE INDEX event_rollups_by_day ON event_rollups (day);
+
 -- +goose Down
+DROP INDEX leases_by_day, budget_periods_by_period;
+DROP TABLE archived_days, audit_ledger, audit_units;
 DROP TRIGGER ledger_is_balanced ON ledger_entries;
 DROP FUNCTION ledger_is_balanced;
 -- +goose StatementBegin

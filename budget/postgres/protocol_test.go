@@ -3,7 +3,6 @@ package postgres_test
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -344,45 +343,6 @@ func TestALimitCutBelowWhatIsHeldStopsGrantsAndHonoursPromises(t *testing.T) {
 		WHERE b.scope = 'AD_GROUP' AND b.kind = 'DAILY'`).Scan(&limit, &ceiling))
 	require.Equal(t, int64(price), limit.Int64)
 	require.Equal(t, int64(2*price), ceiling.Int64, "the cap has followed down to what is posted")
-}
-
-// TestTheAuditSeesEachBreach breaks each invariant on purpose: a checker that has never failed proves nothing.
-func TestTheAuditSeesEachBreach(t *testing.T) {
-	t.Parallel()
-	for invariant, breach := range map[string]string{
-		"I1": `ALTER TABLE budget_periods DROP CONSTRAINT i1_never_past_the_cap; UPDATE budget_periods SET posted_nanos = posted_nanos + 1000000 WHERE limit_nanos IS NOT NULL`,
-		"I2": `INSERT INTO events SELECT (day + 1), impression_id, kind, outcome, price_nanos, charge_nanos, free_nanos, lease_id, ad_account_id, campaign_id, ad_group_id, ad_id, user_hash, accepted_at, posted_at, node_id FROM events`,
-		"I3": `UPDATE events SET charge_nanos = charge_nanos - 1`,
-		"I4": `UPDATE leases SET posted_nanos = posted_nanos - 1`,
-		"I5": `ALTER TABLE ledger_entries DISABLE TRIGGER USER; UPDATE ledger_entries SET debit_nanos = debit_nanos + 1 WHERE debit_nanos > 0`,
-		"I6": `UPDATE budget_periods SET escrow_nanos = escrow_nanos + 1 WHERE limit_nanos IS NULL`,
-	} {
-		t.Run(invariant, func(t *testing.T) {
-			t.Parallel()
-			w := setup(t, 0, 10*price)
-			n := w.join(t)
-			g := grant(t, n, w.want(0, 4*price))[0]
-			commit(t, n, w.event(g.LeaseID, price))
-			w.requireClean(t)
-			tx, err := w.db.Beginx()
-			require.NoError(t, err)
-			_, err = tx.Exec(breach)
-			require.NoError(t, err)
-			require.NoError(t, tx.Commit())
-			audit, err := w.store.Audit(t.Context())
-			require.NoError(t, err)
-			found := fmt.Sprint(audit.Violations)
-			require.False(t, audit.Clean)
-			require.Contains(t, found, invariant)
-			// Mend it, for the audit at the end of every test.
-			for _, table := range []string{"ledger_entries", "ledger_transactions"} {
-				_, err = w.db.Exec(`ALTER TABLE ` + table + ` DISABLE TRIGGER USER`)
-				require.NoError(t, err)
-			}
-			_, err = w.db.Exec(`DELETE FROM ledger_entries; DELETE FROM ledger_transactions; DELETE FROM events; DELETE FROM leases; DELETE FROM budget_periods`)
-			require.NoError(t, err)
-		})
-	}
 }
 
 func TestTheLedgerIsBalancedAndImmutable(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -172,4 +173,23 @@ func TestNodesAndFence(t *testing.T) {
 	require.ErrorIs(t, err, bank.ErrNotLive)
 	_, err = fence(uuid.NewString())
 	require.ErrorIs(t, err, bank.ErrUnknownNode)
+}
+
+// TestRollupsAreMadeOfWhatWasThereBefore takes the schema back to before them, and forth.
+func TestRollupsAreMadeOfWhatWasThereBefore(t *testing.T) {
+	t.Parallel()
+	x := openTill(t)
+	_, err := gavel(t, "refund", "--reason", "bots", "--database-url", x.url, "--event", text(x.events[0]))
+	require.NoError(t, err)
+	for out := ""; !strings.Contains(out, "00003_billing.sql"); {
+		out, err = gavel(t, "migrate", "down", "--database-url", x.url)
+		require.NoError(t, err)
+	}
+	_, err = gavel(t, "migrate", "up", "--database-url", x.url)
+	require.NoError(t, err)
+	out, err := gavel(t, "audit", "--database-url", x.url)
+	require.NoError(t, err, out)
+	var rows int
+	require.NoError(t, x.db.GetContext(t.Context(), &rows, `SELECT count(*) FROM event_rollups`))
+	require.Equal(t, 2, rows, "two hours")
 }

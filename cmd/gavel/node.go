@@ -80,7 +80,7 @@ const (
 	maxBillingBatch = 4000
 	keeperTimeout   = 5 * time.Second
 	eventTimeout    = 5 * time.Second
-	auditEvery      = time.Minute
+	auditTimeout    = 15 * time.Minute // of a large day
 )
 
 // startNode starts everything and returns when the node serves. On an error nothing is left running.
@@ -204,7 +204,8 @@ func (n *node) startJobs(jobs, bills context.Context) {
 	n.jobs.Go(func() { n.ring.Run(jobs) })
 	n.jobs.Go(func() { _ = ix.Run(jobs) })         // as the follower
 	n.jobs.Go(func() { _ = n.follower.Run(jobs) }) // it tries again whatever happens, and returns nil
-	n.jobs.Go(func() { n.everyMinute(jobs) })
+	n.jobs.Go(func() { everyMinute(jobs, n.minute) })
+	n.jobs.Go(func() { everyMinute(jobs, n.audit) })
 	n.billing.Go(func() {
 		if err := n.biller.Run(bills); err != nil && bills.Err() == nil {
 			n.fail(fmt.Errorf("billing: %w", err))
@@ -217,9 +218,9 @@ func (n *node) startJobs(jobs, bills context.Context) {
 	})
 }
 
-// everyMinute audits, makes tomorrow's partitions and forgets old idempotency keys.
-func (n *node) everyMinute(ctx context.Context) {
-	t := time.NewTicker(auditEvery)
+// everyMinute does a job every minute, never twice at once.
+func everyMinute(ctx context.Context, job func(context.Context)) {
+	t := time.NewTicker(time.Minute)
 	defer t.Stop()
 	for {
 		select {
@@ -227,12 +228,13 @@ func (n *node) everyMinute(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		n.minute(ctx)
+		job(ctx)
 	}
 }
 
+// minute makes tomorrow's partitions, forgets old idempotency keys and fences silent nodes.
 func (n *node) minute(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, auditEvery)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := n.bank.EnsurePartitions(ctx, n.clock.Now()); err != nil {
 		n.log.WarnContext(ctx, "partitions of events", "error", err)
@@ -241,13 +243,19 @@ func (n *node) minute(ctx context.Context) {
 		n.log.WarnContext(ctx, "forget idempotency keys", "error", err)
 	}
 	n.fenceSilent(ctx)
-	audit, err := n.bank.Audit(ctx)
+}
+
+// audit does what is due of the live audit and logs the violations that are known.
+func (n *node) audit(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
+	defer cancel()
+	violations, err := n.bank.AuditLive(ctx)
 	if err != nil {
 		n.log.WarnContext(ctx, "audit", "error", err)
 		return
 	}
-	n.violations.Store(int64(len(audit.Violations)))
-	for _, v := range audit.Violations {
+	n.violations.Store(int64(len(violations)))
+	for _, v := range violations {
 		n.log.ErrorContext(ctx, "audit: violation", "invariant", v.Invariant, "detail", v.Detail)
 	}
 }
