@@ -33,6 +33,7 @@ type tortureCmd struct {
 	Seconds int      `placeholder:"N" help:"How long the load runs before each fault, and at least after it."`
 	Rate    int      `placeholder:"N" help:"Page loads per second, of four slots each."`
 	JSON    bool     `name:"json" help:"Print the report as JSON."`
+	Join    []string `type:"existingfile" placeholder:"FILE.json,…" help:"Run nothing: report what these runs, printed with --json, have found together."`
 	Out     string   `type:"path" placeholder:"FILE.md" help:"Write the report there, too, as Markdown."`
 }
 
@@ -55,7 +56,12 @@ func (c tortureCmd) Run(ctx context.Context, w world) error {
 	}
 	ctx, cancel := underGoRun(ctx)
 	defer cancel()
-	r, err := c.run(ctx, w, faults)
+	var r *torture.Report
+	if len(c.Join) > 0 {
+		r, err = c.join()
+	} else {
+		r, err = c.run(ctx, w, faults)
+	}
 	if r == nil || len(r.Rows) == 0 {
 		return err
 	}
@@ -86,6 +92,27 @@ func (c tortureCmd) faults() ([]torture.Fault, error) {
 		list = append(list, all[i])
 	}
 	return list, nil
+}
+
+// join reads the reports of earlier runs.
+func (c tortureCmd) join() (*torture.Report, error) {
+	var all *torture.Report
+	for _, name := range c.Join {
+		text, err := os.ReadFile(name) //nolint:gosec // what the caller named
+		if err != nil {
+			return nil, fmt.Errorf("read report: %w", err)
+		}
+		part := new(torture.Report)
+		if err := json.Unmarshal(text, part); err != nil {
+			return nil, fmt.Errorf("read report %s: %w", name, err)
+		}
+		if all == nil {
+			all = part
+		} else if err := all.Join(part); err != nil {
+			return nil, fmt.Errorf("join %s: %w", name, err)
+		}
+	}
+	return all, nil
 }
 
 const tortureTemp = "gavel-torture-"

@@ -30,7 +30,7 @@ func (r *Report) table() table.Writer {
 }
 
 func (r *Row) cells() table.Row {
-	if !r.ran {
+	if !r.Ran {
 		cells := table.Row{r.Name}
 		for range 13 {
 			cells = append(cells, "")
@@ -90,7 +90,7 @@ Some rows about disks need root. The exit status is 1 when a row does not pass.
 	for i := range r.Rows {
 		row := &r.Rows[i]
 		fmt.Fprintf(&b, "- **%s**: %s.", row.Name, row.About)
-		if row.ran {
+		if row.Ran {
 			fmt.Fprintf(&b, " The fault lasted %.1f s.", row.FaultSeconds)
 		}
 		if row.NotRun != "" {

@@ -49,7 +49,8 @@ type Row struct {
 	Busy   []Usage `json:"busy"`
 	AtRest []Usage `json:"at_rest"`
 
-	ran bool
+	// Ran says that the row came to its end.
+	Ran bool `json:"ran"`
 }
 
 // fail adds an error to the reasons; nil is none.
@@ -67,7 +68,7 @@ func (r *Row) fail(err error) {
 
 // compare notes what the nodes took, and fails the row when they have not come back.
 func (r *Row) compare(w *World, idle, busy, rest []Usage) {
-	r.Idle, r.Busy, r.AtRest, r.ran = idle, busy, rest, true
+	r.Idle, r.Busy, r.AtRest, r.Ran = idle, busy, rest, true
 	for i := range w.Nodes {
 		if rest[i].Goroutines > idle[i].Goroutines+goroutineSlack {
 			r.fail(fmt.Errorf("node %d has %d goroutines at rest, it had %d before", i, rest[i].Goroutines, idle[i].Goroutines))
@@ -114,7 +115,7 @@ func (r *Row) judge() {
 	for _, v := range r.Audit.Violations {
 		r.Reasons = append(r.Reasons, "audit: "+v)
 	}
-	if r.ran {
+	if r.Ran {
 		r.judgeService()
 	} else if len(r.Reasons) == 0 {
 		r.Reasons = append(r.Reasons, "the row did not come to its end")
@@ -168,6 +169,33 @@ type Report struct {
 	Scope   string    `json:"scope"`
 	Began   time.Time `json:"began"`
 	Rows    []Row     `json:"rows"`
+}
+
+// Join adds the rows of another run on the same machine under the same load, so that a long run can be made in parts. The rows
+// are then in the order of Faults; two of one name are an error.
+func (r *Report) Join(part *Report) error {
+	if r.Machine != part.Machine || r.Load != part.Load {
+		return fmt.Errorf("the runs differ: %s, %s; and %s, %s", r.Machine, r.Load, part.Machine, part.Load)
+	}
+	if part.Began.Before(r.Began) {
+		r.Began = part.Began
+	}
+	place := map[string]int{}
+	for i, f := range Faults() {
+		place[f.Name] = i
+	}
+	r.Rows = append(r.Rows, part.Rows...)
+	slices.SortStableFunc(r.Rows, func(a, b Row) int { return place[a.Name] - place[b.Name] })
+	for i := range r.Rows[1:] {
+		if r.Rows[i].Name == r.Rows[i+1].Name {
+			return fmt.Errorf("row %s is in both runs", r.Rows[i].Name)
+		}
+	}
+	r.Scope = "only the rows below"
+	if len(r.Rows) == len(place) {
+		r.Scope = "all rows"
+	}
+	return nil
 }
 
 // Failed reports whether a row has.
