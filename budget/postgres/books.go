@@ -21,10 +21,15 @@ SELECT id, period_ids, ad_account_id, campaign_id, ad_group_id, currency FROM le
 // the others changed since it began, and Postgres then runs it again for each; behind the gate the next statement sees them as
 // they are. It is for speed alone, the locks on the rows are what the protocol rests on. A few slots do for all accounts,
 // because a batch may be of thousands of them, and the server's memory for locks is bounded.
+//
+// Behind the gate only strangers hold rows: a change of a limit, for a moment. Who meets one that holds a row for longer gives up and
+// comes back, so that the accounts that share the gate do not wait for that row too.
 const gateSQL = `
-SELECT pg_advisory_xact_lock(1732, slot) FROM (
-    SELECT DISTINCT (id % 64)::int AS slot FROM unnest($1::bigint[]) AS a (id) ORDER BY slot
-) s`
+SELECT set_config('lock_timeout', '500ms', true) FROM (
+    SELECT count(pg_advisory_xact_lock(1732, slot)) FROM (
+        SELECT DISTINCT (id % 64)::int AS slot FROM unnest($1::bigint[]) AS a (id) ORDER BY slot
+    ) s
+) passed`
 
 const lockPeriodsSQL = `
 SELECT id, limit_nanos, cap_nanos, posted_nanos, escrow_nanos FROM budget_periods WHERE id = ANY ($1) ORDER BY id FOR UPDATE`

@@ -235,3 +235,36 @@ func (w *world) requireRollups(t *testing.T) {
 		WHERE (r.events, r.billed, r.over_budget, r.charge_nanos, r.over_budget_nanos) IS DISTINCT FROM (e.events, e.billed, e.over_budget, e.charge_nanos, e.over_budget_nanos)`))
 	require.Zero(t, wrong)
 }
+
+// TestARowThatIsLockedForLongHoldsUpItsOwnOnly: who waits for it does not keep the gate of the account closed meanwhile.
+func TestARowThatIsLockedForLongHoldsUpItsOwnOnly(t *testing.T) {
+	t.Parallel()
+	w := setup(t, 0, 0, 0)
+	n := w.join(t)
+	g := grant(t, n, w.want(0, 20*price), w.want(1, 20*price))
+	held := w.hold(t, `SELECT FROM budget_periods p JOIN budgets b ON b.id = p.budget_id WHERE b.scope = 'AD_GROUP' AND b.scope_id = $1 FOR UPDATE OF p`, int64(w.groups[0]))
+	outcomes := make(chan []budget.Outcome)
+	ctx := context.WithoutCancel(t.Context())
+	go func() {
+		got, err := n.Commit(ctx, []budget.Event{w.event(g[0].LeaseID, price)})
+		if err != nil {
+			t.Errorf("commit: %v", err)
+		}
+		outcomes <- got
+	}()
+	w.waitForLock(t)
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		got, err := w.join(t).Commit(ctx, []budget.Event{w.event(g[1].LeaseID, price)})
+		cancel()
+		require.NoError(t, err)
+		require.Equal(t, []budget.Outcome{budget.Billed}, got)
+	}
+	select {
+	case <-outcomes:
+		t.Fatal("the row is locked")
+	default:
+	}
+	require.NoError(t, held.Rollback())
+	require.Equal(t, []budget.Outcome{budget.Billed}, <-outcomes)
+}

@@ -72,7 +72,7 @@ func (s *Store) each(ctx context.Context, tx *sqlx.Tx, f func(scan scan) error, 
 	return rows.Err()
 }
 
-// maxTries bounds the retries of a transaction that met a deadlock, a serialization failure or a race.
+// maxTries bounds the retries of a transaction.
 const maxTries = 20
 
 // errRaced says that another transaction inserted in between what this one did not find.
@@ -80,7 +80,7 @@ var errRaced = errors.New("another transaction inserted the same")
 
 const nowSQL = `SELECT now()`
 
-// inTx runs f in a transaction and commits it. Deadlocks, serialization failures and errRaced are retried, nothing else: an
+// inTx runs f in a transaction and commits it. Deadlocks, serialization failures, rows that are locked for long and errRaced are retried, nothing else: an
 // error of the commit itself leaves the outcome unknown, and the callers are idempotent.
 func (s *Store) inTx(ctx context.Context, f func(tx *sqlx.Tx) error) error {
 	once := func() (struct{}, error) {
@@ -110,8 +110,8 @@ func (s *Store) tx(ctx context.Context, f func(tx *sqlx.Tx) error) error {
 	return nil
 }
 
-// retryable: errRaced, 40001 serialization_failure, 40P01 deadlock_detected.
+// retryable: errRaced, 40001 serialization_failure, 40P01 deadlock_detected, 55P03 lock_not_available (see gateSQL).
 func retryable(err error) bool {
 	var pe *pq.Error
-	return errors.Is(err, errRaced) || errors.As(err, &pe) && (pe.Code == "40001" || pe.Code == "40P01")
+	return errors.Is(err, errRaced) || errors.As(err, &pe) && (pe.Code == "40001" || pe.Code == "40P01" || pe.Code == "55P03")
 }
