@@ -146,7 +146,7 @@ func TestNodesAndFence(t *testing.T) {
 	id := x.node.ID.String()
 	out, err := gavel(t, "nodes", "--database-url", x.url)
 	require.NoError(t, err)
-	require.Regexp(t, id+`\s+LIVE\s+1\s+\S+\s+0s\s+1\s+0\.000003000 USD`, out)
+	require.Regexp(t, id+`\s+LIVE\s+1\s+\S+\s+\d+s\s+1\s+0\.000003000 USD`, out)
 	out, err = gavel(t, "nodes", "--json", "--database-url", x.url)
 	require.NoError(t, err)
 	require.Contains(t, out, `"USD": 3000`)
@@ -154,6 +154,8 @@ func TestNodesAndFence(t *testing.T) {
 	fence := func(args ...string) (string, error) {
 		return gavel(t, append([]string{"fence", "--database-url", x.url}, args...)...)
 	}
+	_, err = x.node.Beat(t.Context(), time.Now())
+	require.NoError(t, err)
 	_, err = fence(id, "--yes")
 	require.ErrorContains(t, err, "most likely alive")
 	_, err = x.db.ExecContext(t.Context(), `UPDATE nodes SET heartbeat_at = now() - interval '1 hour'`)
