@@ -253,8 +253,8 @@ func clicksCases() []clicksCase {
 	return cases
 }
 
-// TestClicks plays the same days with a gate on reported spend and with the bound of exposure.go, prints both, and holds the bound to an over-serve
-// of ≤ 0.1 % at a budget use of ≥ 99.5 %.
+// TestClicks plays the same days with a gate on reported spend and with the bound of exposure.go, prints both, and holds the bound
+// to an over-serve of ≤ 0.1 % at a budget use of ≥ 99.5 %.
 func TestClicks(t *testing.T) {
 	t.Parallel()
 	seeds := 6

@@ -37,12 +37,10 @@ const ageSlices = 128
 // exposure is the sum of a lease's impressions by the time at which they were served. Amounts are nanos.
 type exposure struct {
 	served [ageSlices]servedSlice
-	asOf   Tick // the moment that the rest is about
-
-	open, seen, posted float64
-	// expired is the part of seen whose impressions are older than the window; of leases that are gone, all that was seen.
+	outlook
+	posted float64
+	// expired is the cost of the impressions that are older than the window; of leases that are gone, all that was seen.
 	expired, postedBefore float64
-	uncertain             bool // see learn
 }
 
 type servedSlice struct {
@@ -50,19 +48,33 @@ type servedSlice struct {
 	cost   float64
 }
 
+// outlook is what the impressions come to, as of the last answer to a want and what was served since.
+type outlook struct {
+	open, seen float64
+	// ageless: nothing is concluded from ages, so all clicks may still come until the window ends. Posted clicks are then
+	// evidence that predictions are too low, but clicks that are missing are none that they are too high.
+	ageless bool
+}
+
+// clicks is how many clicks at the bid are still to come, and the weight of the evidence for that in clicks.
+func (o outlook) clicks(bid, posted float64) (m, weight float64) {
+	weight = priorClicks + posted/bid
+	kappa := weight / (priorClicks + o.seen/bid)
+	if o.ageless {
+		kappa = max(1, weight/(priorClicks+(o.seen+o.open)/bid))
+	}
+	return kappa * o.open / bid, weight
+}
+
 // need is what a lease must have left so that an impression with the expected cost may be served, too.
 func (e *exposure) need(bid money.Nanos, cost float64) money.Nanos {
 	if bid <= 0 {
 		return 0
 	}
-	unit := 1 / float64(bid)
-	a := priorClicks + e.posted*unit
-	kappa := a / (priorClicks + e.seen*unit)
-	if e.uncertain {
-		kappa = max(1, a/(priorClicks+(e.seen+e.open)*unit))
-	}
-	m := kappa * max(0, e.open+cost) * unit
-	return money.CeilScore(float64(bid) * (m + exposureZ*math.Sqrt(m+m*m/a) + exposureC))
+	o := e.outlook
+	o.open = max(0, o.open+cost)
+	m, weight := o.clicks(float64(bid), e.posted)
+	return money.CeilScore(float64(bid) * (m + exposureZ*math.Sqrt(m+m*m/weight) + exposureC))
 }
 
 // add counts an impression and returns the slice that remove needs to take it back.
@@ -85,38 +97,54 @@ func (e *exposure) remove(number int64, cost float64) {
 	}
 }
 
-// learn takes what was posted on the lease as of a moment, and weighs every impression by its age then: what was served later
-// is open as a whole. Without ages of clicks (later is nil) all clicks may still come until the window ends. Then posted clicks
-// are evidence that predictions are too low, but clicks that are missing are none that they are too high.
-func (e *exposure) learn(asOf Tick, window time.Duration, posted money.Nanos, later *survival) {
-	if asOf < e.asOf {
-		return
-	}
-	e.asOf, e.posted, e.uncertain = asOf, e.postedBefore+float64(posted), later == nil
-	e.open, e.seen = 0, 0
-	latest := sliceNumber(asOf, window)
+// learn takes what was posted on the lease when a want was sent, and weighs every impression by its age. All clicks are posted that
+// came longer ago than behind, so the age is the one of then, and what was served later is open as a whole.
+//
+// Without ages of clicks (later is nil) the outlook is ageless. It also is when that comes to less: while a node is away with its
+// journal posting is ever further behind, and ages say ever less.
+func (e *exposure) learn(sent Tick, behind, window time.Duration, bid, posted money.Nanos, later *survival) {
+	e.posted = e.postedBefore + float64(posted)
+	now, known := sliceNumber(sent, window), sliceNumber(sent-Tick(max(0, behind)), window)
+	var aged, ageless outlook
 	for i := range e.served {
 		s := &e.served[i]
-		// The youngest impression of the slice is at least this old, in slices.
-		age := latest - s.number - 1
-		switch {
-		case s.number == 0:
-		case age >= ageSlices-1:
+		if s.number == 0 {
+			continue
+		}
+		// The youngest impression of a slice is at least one slice less old than the number says.
+		if now-s.number-1 >= ageSlices-1 {
 			e.expired += s.cost
 			*s = servedSlice{}
-		case age < 0 || later == nil:
-			e.open += s.cost
-		default:
-			e.open += s.cost * later[age]
-			e.seen += s.cost * (1 - later[age])
+			continue
 		}
+		ageless.open += s.cost
+		share := 1.0
+		if age := known - s.number - 1; age >= 0 && later != nil {
+			share = later[age]
+		}
+		aged.open += share * s.cost
+		aged.seen += (1 - share) * s.cost
 	}
-	e.seen += e.expired
+	aged.seen += e.expired
+	ageless.seen, ageless.ageless = e.expired, true
+	e.outlook = ageless
+	if later == nil || bid <= 0 {
+		return
+	}
+	all, _ := ageless.clicks(float64(bid), e.posted)
+	if few, _ := aged.clicks(float64(bid), e.posted); few <= all {
+		e.outlook = aged
+	}
 }
 
-// leave forgets the impressions of a lease that ends: what they may still cost stays with it. What was learned stays here.
+// leave forgets the impressions of a lease that ends: what they may still cost stays with it. What was learned from them stays
+// here, if it is known how much of it was seen.
 func (e *exposure) leave() {
-	*e = exposure{asOf: e.asOf, seen: e.seen, expired: e.seen, posted: e.posted, postedBefore: e.posted, uncertain: e.uncertain}
+	if e.ageless {
+		*e = exposure{}
+		return
+	}
+	*e = exposure{outlook: outlook{seen: e.seen}, expired: e.seen, posted: e.posted, postedBefore: e.posted}
 }
 
 // sliceNumber never returns 0, the number of an empty slice, for times that are not negative.

@@ -20,28 +20,31 @@ type shown struct {
 	cost float64
 }
 
-// reference is the bound in nanos. later is the share of clicks that come after an age; nil if it is not known.
-func reference(list []shown, asOf Tick, posted, bid, cost float64, later func(age time.Duration) float64) float64 {
-	open, seen, all := cost, 0.0, 0.0
+// reference is the bound in nanos. list is what was served until sent, next what was served after that. later is the share of
+// clicks that come after an age; nil if it is not known.
+func reference(list []shown, sent Tick, behind time.Duration, posted, bid, next float64, later func(age time.Duration) float64) float64 {
+	var open, seen, all, expired float64
 	for _, s := range list {
 		share := 1.0
-		switch age := time.Duration(asOf - s.at); {
-		case age > testWindow:
-			share = 0
-		case later != nil && age > 0:
+		if age := time.Duration(sent-s.at) - behind; later != nil && age > 0 {
 			share = later(age)
 		}
+		if time.Duration(sent-s.at) > testWindow {
+			expired += s.cost
+			continue
+		}
+		all += s.cost
 		open += share * s.cost
 		seen += (1 - share) * s.cost
-		all += s.cost
 	}
-	a := 10 + posted/bid
-	kappa := a / (10 + seen/bid)
-	if later == nil {
-		kappa = max(1, a/(10+all/bid))
+	weight := 10 + posted/bid
+	kappa := weight / (10 + (seen+expired)/bid)
+	if later == nil || max(1, weight/(10+(all+expired)/bid))*all < kappa*open {
+		open = all
+		kappa = max(1, weight/(10+(all+expired+next)/bid))
 	}
-	m := kappa * open / bid
-	return bid * (m + 3*math.Sqrt(m+m*m/a) + 1)
+	m := kappa * (open + next) / bid
+	return bid * (m + 3*math.Sqrt(m+m*m/weight) + 1)
 }
 
 // drawSurvival is a random share of clicks by age.
@@ -54,29 +57,28 @@ func drawSurvival(t *rapid.T) *survival {
 }
 
 // TestExposureIsWhatTheListSays drives the slices and a plain list of impressions with the same random impressions, cancellations
-// and answers. In the list every time is put at the edge of its slice, so both must agree to the nano (but for the rounding of floats).
+// and answers. In the list every time is put at the edge of its slice, so both must agree (but for the rounding of floats).
 func TestExposureIsWhatTheListSays(t *testing.T) {
 	t.Parallel()
 	const bid = 1_000_000
 	edge := func(at Tick) Tick { return Tick(time.Duration(at).Truncate(time.Minute)) }
 	rapid.Check(t, func(t *rapid.T) {
 		var e exposure
-		var list []shown
-		var posted money.Nanos
-		now, asOf := Tick(time.Hour), Tick(0)
-		var exact func(time.Duration) float64
-		slices := map[int]int64{}
+		var answered, since []shown
+		now, sent, behind, posted := Tick(2*testWindow), Tick(0), time.Duration(0), money.Nanos(0)
+		exact := func(time.Duration) float64 { return 1 }
+		var slices []int64 // of since
 		t.Repeat(map[string]func(*rapid.T){
 			"time": func(t *rapid.T) { now = now.Add(time.Duration(rapid.Int64Range(0, int64(testWindow/4)).Draw(t, "by"))) },
 			"show": func(t *rapid.T) {
 				cost := rapid.Float64Range(0, bid).Draw(t, "cost")
-				slices[len(list)] = e.add(now, testWindow, cost)
-				list = append(list, shown{at: edge(now), cost: cost})
+				slices = append(slices, e.add(now, testWindow, cost))
+				since = append(since, shown{at: edge(now), cost: cost})
 			},
-			"cancel": func(t *rapid.T) {
-				if i := len(list) - 1; i >= 0 && list[i].at == edge(now) && asOf < list[i].at {
-					e.remove(slices[i], list[i].cost)
-					list = list[:i]
+			"cancel": func(*rapid.T) {
+				if i := len(since) - 1; i >= 0 && since[i].at == edge(now) {
+					e.remove(slices[i], since[i].cost)
+					since, slices = since[:i], slices[:i]
 				}
 			},
 			"answer": func(t *rapid.T) {
@@ -87,16 +89,17 @@ func TestExposureIsWhatTheListSays(t *testing.T) {
 					later = drawSurvival(t)
 					exact = func(age time.Duration) float64 { return later[age/time.Minute-1] }
 				}
-				asOf = edge(now)
-				e.learn(now, testWindow, posted, later)
+				sent, behind = edge(now), time.Duration(rapid.IntRange(0, ageSlices/2).Draw(t, "behind"))*time.Minute
+				e.learn(now, behind+time.Duration(now-sent), testWindow, bid, posted, later)
+				answered, since, slices = append(answered, since...), nil, nil
 			},
 			"": func(t *rapid.T) {
-				cost := rapid.Float64Range(0, bid).Draw(t, "next")
-				want := reference(list, asOf, float64(e.posted), bid, cost, exact)
-				if e.asOf == 0 {
-					want = reference(list, 0, 0, bid, cost, func(time.Duration) float64 { return 1 })
+				next := rapid.Float64Range(0, bid).Draw(t, "next")
+				cost := next
+				for _, s := range since {
+					next += s.cost
 				}
-				require.InEpsilon(t, want, float64(e.need(bid, cost)), 1e-5)
+				require.InEpsilon(t, reference(answered, sent, behind, float64(posted), bid, next, exact), float64(e.need(bid, cost)), 1e-5)
 			},
 		})
 	})
@@ -118,7 +121,7 @@ func TestSlicesAreNotLessCarefulThanAges(t *testing.T) {
 			exact += cost * later[age/time.Minute]
 			careful += cost * later[max(0, age/time.Minute-1)]
 		}
-		e.learn(asOf, testWindow, 0, later)
+		e.learn(asOf, 0, testWindow, 1, 0, later)
 		require.GreaterOrEqual(t, e.open, exact*(1-1e-9))
 		require.LessOrEqual(t, e.open, careful*(1+1e-9))
 	})
@@ -146,13 +149,29 @@ func TestExposureLearnsHowWrongPredictionsAre(t *testing.T) {
 			e.add(Tick(time.Hour), testWindow, 100*bid)
 			now := Tick(time.Hour + 10*time.Minute)
 			e.add(now, testWindow, 50*bid)
-			e.learn(now, testWindow, money.Nanos(c.posted*bid), c.later)
+			e.learn(now, 0, testWindow, bid, money.Nanos(c.posted*bid), c.later)
 			sd := math.Sqrt(c.want + c.want*c.want/float64(10+c.posted))
 			require.Equal(t, money.CeilScore(bid*(c.want+3*sd+1)), e.need(bid, 0))
 			e.leave()
 			require.Equal(t, money.Nanos(bid), e.need(bid, 0), "the next lease starts empty")
 		})
 	}
+}
+
+func TestWhileANodeIsAwayTheBoundIsThatWithoutAges(t *testing.T) {
+	t.Parallel()
+	const bid = 1000
+	need := func(behind time.Duration, later *survival) money.Nanos {
+		var e exposure
+		e.add(Tick(time.Hour), testWindow, 100*bid)
+		e.add(Tick(time.Hour+20*time.Minute), testWindow, 50*bid)
+		e.learn(Tick(time.Hour+30*time.Minute), behind, testWindow, bid, 150*bid, later)
+		return e.need(bid, 0)
+	}
+	soon := &survival{1}
+	require.Equal(t, money.Nanos(bid), need(0, soon))
+	require.Less(t, need(15*time.Minute, soon), need(0, nil), "50 of the 150 clicks may still come")
+	require.Equal(t, need(0, nil), need(time.Hour, soon), "all of them may")
 }
 
 // clicksOf tells d of the clicks of steady traffic from one time to another; a click comes after 90 s on average, at least 30.

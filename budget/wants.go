@@ -191,7 +191,7 @@ func (p *pocket) extended(now Tick, g Granted, serveUntil Tick, config WalletCon
 		h.amount, h.promised, h.maxExp = g.Amount, g.Posted, g.MaxExp
 		h.serveUntil = max(h.serveUntil, serveUntil)
 		h.resting = false
-		p.exposure.learn(g.Want.Sent-Tick(max(0, g.Behind)), config.EventTTL, g.Posted, later)
+		p.exposure.learn(g.Want.Sent, g.Behind, config.EventTTL, p.price, g.Posted, later)
 	}
 }
 
