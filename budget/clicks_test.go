@@ -257,9 +257,9 @@ func clicksCases() []clicksCase {
 // to an over-serve of ≤ 0.1 % at a budget use of ≥ 99.5 %.
 func TestClicks(t *testing.T) {
 	t.Parallel()
-	seeds := 6
+	seeds := simulatedDays
 	if testing.Short() {
-		seeds = 2
+		seeds = 1
 	}
 	cases := clicksCases()
 	days := make([][]clicksDay, len(cases))

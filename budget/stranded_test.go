@@ -88,7 +88,7 @@ func (d strandedDay) node(draw float64) int {
 // TestStranded prints what is left of a budget at the end of the day, by how long before it has run out.
 func TestStranded(t *testing.T) {
 	t.Parallel()
-	seeds := uint64(5)
+	seeds := uint64(simulatedDays)
 	if testing.Short() {
 		seeds = 1
 	}
