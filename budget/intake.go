@@ -30,12 +30,12 @@ func (r Reservation) Expires(servedAt time.Time, eventTTL time.Duration) time.Ti
 // The records must lie in the journal in the order of Accept. Times are those of the node's [Clock]. It is not safe for
 // concurrent use.
 type Intake struct {
-	max      int
+	limit    int
 	unbilled []time.Time
 }
 
-// NewIntake returns an intake that holds at most max unbilled events.
-func NewIntake(max int) *Intake { return &Intake{max: max} }
+// NewIntake returns an intake that holds at most limit unbilled events.
+func NewIntake(limit int) *Intake { return &Intake{limit: limit} }
 
 // Replay takes an event that an earlier run of this node left in its journal, oldest first, before anything is accepted. It
 // may have been billed: committing it again finds a duplicate.
@@ -64,7 +64,7 @@ func (in *Intake) Accept(now, expires time.Time) error {
 
 // Full returns ErrFull while Accept would.
 func (in *Intake) Full() error {
-	if len(in.unbilled) >= in.max {
+	if len(in.unbilled) >= in.limit {
 		return ErrFull
 	}
 	return nil
