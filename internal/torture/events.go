@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,6 +65,16 @@ func (q *queue) pop(now time.Time) (job, bool) {
 		return job{}, false
 	}
 	return heap.Pop(&q.jobs).(dueJob).job, true //nolint:forcetypeassert // only push fills it
+}
+
+// forget drops what is sent on purpose a second time and due after at, and returns how much that was.
+func (q *queue) forget(at time.Time) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	had := len(q.jobs)
+	q.jobs = slices.DeleteFunc(q.jobs, func(j dueJob) bool { return j.once && j.at.After(at) })
+	heap.Init(&q.jobs)
+	return had - len(q.jobs)
 }
 
 // events delivers what is due until ctx ends.
@@ -239,6 +250,9 @@ func forgery(text string) (how, forged string) {
 	}
 	return how, base64.RawURLEncoding.EncodeToString(raw)
 }
+
+// hurry drops the deliveries that are sent on purpose a second time and not due yet.
+func (l *Load) hurry() { l.open.Add(-int64(l.due.forget(time.Now()))) }
 
 // settle waits until every event has been told of and no delivery is due, for at most within.
 func (l *Load) settle(ctx context.Context, within time.Duration) error {

@@ -32,7 +32,7 @@ func processFaults() []Fault {
 		paused(10*time.Second, true),
 		paused(time.Minute, false),
 		{
-			Name: "rolling-restart", About: "SIGTERM to one node after the other, twice; tokens of before come to nodes that start after", Short: true,
+			Name: "rolling-restart", About: "SIGTERM to one node after the other, twice; tokens of before come to nodes that start after",
 			Run: rollingRestart,
 		},
 		{
@@ -241,12 +241,21 @@ type cut struct {
 
 func (c *cut) line() Line { return Line{scopeAdGroup, c.campaign.AdGroup, daily} }
 
-// set changes the budget through the API.
+// set changes the budget through the API; as any client, it tries again when the database was too busy.
 func (c *cut) set(ctx context.Context, api *API, micros int64) error {
+	const tries = 5
 	path := fmt.Sprintf("/v5/ad_accounts/%d/ad_groups", c.campaign.Account)
 	change := map[string]any{"id": strconv.FormatInt(c.campaign.AdGroup, 10), "budget_in_micro_currency": max(1, micros)}
-	_, err := api.SendBatch(ctx, http.MethodPatch, path, []any{change})
-	return err
+	for try := 1; ; try++ {
+		_, err := api.SendBatch(ctx, http.MethodPatch, path, []any{change})
+		var status *StatusError
+		if err == nil || try == tries || !errors.As(err, &status) || status.Status != http.StatusServiceUnavailable {
+			return err
+		}
+		if err := Wait(ctx, time.Second); err != nil {
+			return err
+		}
+	}
 }
 
 // diskDestroyed loses a journal with events in it that nobody has billed.

@@ -89,6 +89,27 @@ func TestThePlanHasWhatItPromises(t *testing.T) {
 	}
 }
 
+func TestAHurryDropsWhatIsOnlySentAgain(t *testing.T) {
+	t.Parallel()
+	l := newLoad(newClient(nil, ""), newDiary(), nil, 0, time.Second)
+	now := time.Now()
+	for i := range 10 {
+		l.later(now.Add(time.Duration(10-i)*time.Minute), job{node: i, once: i%2 == 0})
+	}
+	l.later(now.Add(-time.Minute), job{node: 10, once: true}) // due
+	l.hurry()
+	require.EqualValues(t, 6, l.open.Load())
+	var left []int
+	for {
+		j, ok := l.due.pop(now.Add(time.Hour))
+		if !ok {
+			break
+		}
+		left = append(left, j.node)
+	}
+	require.Equal(t, []int{10, 9, 7, 5, 3, 1}, left, "in the order of their times")
+}
+
 // TestTheFateOfATryIsKnown tells what a node cannot have heard from what it may have.
 func TestTheFateOfATryIsKnown(t *testing.T) {
 	t.Parallel()

@@ -20,7 +20,8 @@ func machine(stack *devstack.Stack) string {
 		parts = append(parts, fmt.Sprintf("%.0f GB of memory", float64(kB)/(1<<20)))
 	}
 	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		parts = append(parts, runtime.GOOS+" "+strings.TrimSpace(string(release)))
+		number, _, _ := strings.Cut(strings.TrimSpace(string(release)), "-")
+		parts = append(parts, runtime.GOOS+" "+number)
 	}
 	parts = append(parts, runtime.Version())
 	for _, i := range stack.Info() {

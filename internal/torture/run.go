@@ -202,7 +202,7 @@ func (h *harness) plan() *Plan {
 		p.NodeEnv[i] = map[string]string{}
 	}
 	if h.Short {
-		p.Before = 3 * time.Second
+		p.Before, p.After = 3*time.Second, 3*time.Second
 		p.Env["GAVEL_EVENT_TTL"] = "5s"
 	}
 	if h.Before > 0 {
@@ -342,6 +342,9 @@ func (h *harness) drive(ctx context.Context, w *World, f *Fault, row *Row) {
 
 	row.FullService = w.fullService(ctx, row.BaselineAds, cleared)
 	w.Load.SetRate(0)
+	if h.Short {
+		w.Load.hurry() // tokens have been replayed too late in the row; those of its end need not wait for that
+	}
 	row.fail(w.rest(ctx))
 	w.client.close()
 	row.compare(w, idle, busy, w.usageAtRest(ctx, idle))

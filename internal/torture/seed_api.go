@@ -49,7 +49,7 @@ func (a *API) Send(ctx context.Context, method, path string, body, into any) err
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s: %s: %.500s", method, path, resp.Status, answer)
+		return fmt.Errorf("%s %s: %w", method, path, &StatusError{resp.StatusCode, string(answer)})
 	}
 	if into == nil {
 		return nil
@@ -59,6 +59,15 @@ func (a *API) Send(ctx context.Context, method, path string, body, into any) err
 	}
 	return nil
 }
+
+// StatusError is an answer that is not a 2xx.
+type StatusError struct {
+	Status int
+	Body   string
+}
+
+// Error implements error.
+func (e *StatusError) Error() string { return fmt.Sprintf("status %d: %.500s", e.Status, e.Body) }
 
 // batchAnswer is v5's answer to a batch.
 type batchAnswer struct {
