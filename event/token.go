@@ -17,7 +17,7 @@ import (
 	"gavel/internal/money"
 )
 
-// ErrForged: the token was not sealed by us, or was changed, or its key has been retired. It does not say which: that would
+// ErrForged says that the token was not sealed by us, or was changed, or its key has been retired. It does not say which: that would
 // help only who forged it.
 var ErrForged = errors.New("event: token does not verify")
 

@@ -79,7 +79,7 @@ func (q *queue) Pop() any {
 }
 
 func newWorld(seed uint64, r rules, tracing bool) *world {
-	w := &world{rng: rand.New(rand.NewPCG(seed, 0x6761_7665_6c)), rules: r, tracing: tracing}
+	w := &world{rng: rand.New(rand.NewPCG(seed, 0x6761_7665_6c)), rules: r, tracing: tracing} //nolint:gosec // a seed must replay
 	w.lossy, w.abort, w.late, w.twice = w.rng.Float64()*0.1, w.rng.Float64()*0.1, w.rng.Float64()*0.2, w.rng.Float64()*0.1
 	for at := epoch.Add(-time.Hour); len(w.days) < 200; at = at.Add(w.between(8*time.Second, 20*time.Second)) {
 		w.days = append(w.days, at)
