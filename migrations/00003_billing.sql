@@ -68,13 +68,19 @@ CREATE TABLE audit_units (
     checked    text,
     violations jsonb  NOT NULL DEFAULT '[]'
 );
--- The sums of the ledger over all transactions up to the largest "through".
+-- The sums of the ledger over its transactions up to the mark "ledger". A mark moves to next when all transactions that were under way
+-- when next was noted have ended, that is all before next_xmax: numbers are drawn before they are committed.
 CREATE TABLE audit_ledger (
     account  text    NOT NULL,
     currency text    NOT NULL,
     nanos    numeric NOT NULL,
-    through  bigint  NOT NULL,
     PRIMARY KEY (account, currency)
+);
+CREATE TABLE audit_marks (
+    name      text   PRIMARY KEY,
+    through   bigint NOT NULL,
+    next      bigint NOT NULL,
+    next_xmax xid8   NOT NULL
 );
 -- Days whose events, refunds and leases are kept elsewhere: the audit takes what was posted on them for granted.
 CREATE TABLE archived_days (
@@ -88,7 +94,7 @@ CREATE INDEX event_rollups_by_day ON event_rollups (day);
 
 -- +goose Down
 DROP INDEX leases_by_day, budget_periods_by_period;
-DROP TABLE archived_days, audit_ledger, audit_units;
+DROP TABLE archived_days, audit_marks, audit_ledger, audit_units;
 DROP TRIGGER ledger_is_balanced ON ledger_entries;
 DROP FUNCTION ledger_is_balanced;
 -- +goose StatementBegin

@@ -105,13 +105,13 @@ WHERE (r.events, r.billed, r.over_budget, r.charge_nanos, r.over_budget_nanos, r
 var ledgerChecks = []check{
 	{"I5", `SELECT format('ledger transaction %s, %s: debits %s, credits %s: %s', transaction_id, currency, sum(debit_nanos), sum(credit_nanos),
     string_agg(format('%s %s', account, debit_nanos - credit_nanos), '; ' ORDER BY account))
-FROM ledger_entries WHERE transaction_id > (SELECT coalesce(max(through), 0) FROM audit_ledger)
+FROM ledger_entries WHERE transaction_id > coalesce((SELECT through FROM audit_marks WHERE name = 'ledger'), 0)
 GROUP BY transaction_id, currency HAVING sum(debit_nanos) <> sum(credit_nanos)`},
 	{"I5", `WITH owed AS (
     SELECT account, currency, sum(nanos) AS nanos FROM (
         SELECT account, currency, nanos FROM audit_ledger
         UNION ALL
-        SELECT account, currency, debit_nanos - credit_nanos FROM ledger_entries WHERE transaction_id > (SELECT coalesce(max(through), 0) FROM audit_ledger)
+        SELECT account, currency, debit_nanos - credit_nanos FROM ledger_entries WHERE transaction_id > coalesce((SELECT through FROM audit_marks WHERE name = 'ledger'), 0)
     ) x GROUP BY account, currency
 ), posted AS (
     SELECT 'advertiser:' || b.ad_account_id AS account, coalesce(sum(p.posted_nanos), 0) AS nanos
@@ -123,19 +123,24 @@ UNION ALL
 SELECT format('%s: all accounts of the ledger together are %s, must be 0', currency, sum(nanos)) FROM owed GROUP BY currency HAVING sum(nanos) <> 0`},
 }
 
-// The mark moves to the last transaction of ten minutes ago: numbers are drawn before they are committed, and no transaction is
-// under way for so long.
+// See audit_marks in the migrations. A database that was restored elsewhere counts its transactions anew: then next is noted again.
 const moveLedgerMarkSQL = `
-WITH mark AS (
-    SELECT max(id) AS id FROM ledger_transactions
-    WHERE id > (SELECT coalesce(max(through), 0) FROM audit_ledger) AND created_at < now() - interval '10 minutes'
+WITH now AS (
+    SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin, pg_snapshot_xmax(pg_current_snapshot()) AS xmax
 ), added AS (
-    SELECT e.account, e.currency, sum(e.debit_nanos - e.credit_nanos) AS nanos, m.id
-    FROM mark m JOIN ledger_entries e ON e.transaction_id > (SELECT coalesce(max(through), 0) FROM audit_ledger) AND e.transaction_id <= m.id
-    GROUP BY e.account, e.currency, m.id
+    SELECT e.account, e.currency, sum(e.debit_nanos - e.credit_nanos) AS nanos
+    FROM audit_marks m JOIN now ON m.next_xmax <= now.xmin JOIN ledger_entries e ON e.transaction_id > m.through AND e.transaction_id <= m.next
+    WHERE m.name = 'ledger' GROUP BY e.account, e.currency
+), sums AS (
+    INSERT INTO audit_ledger AS a (account, currency, nanos) SELECT account, currency, nanos FROM added
+    ON CONFLICT (account, currency) DO UPDATE SET nanos = a.nanos + excluded.nanos
 )
-INSERT INTO audit_ledger AS a (account, currency, nanos, through) SELECT account, currency, nanos, id FROM added
-ON CONFLICT (account, currency) DO UPDATE SET nanos = a.nanos + excluded.nanos, through = excluded.through`
+INSERT INTO audit_marks AS m (name, through, next, next_xmax)
+SELECT 'ledger', 0, (SELECT coalesce(max(id), 0) FROM ledger_transactions), now.xmax FROM now
+ON CONFLICT (name) DO UPDATE SET
+    through = CASE WHEN m.next_xmax <= pg_snapshot_xmin(pg_current_snapshot()) THEN m.next ELSE m.through END,
+    next = excluded.next, next_xmax = excluded.next_xmax
+    WHERE m.next_xmax <= pg_snapshot_xmin(pg_current_snapshot()) OR m.next_xmax > excluded.next_xmax`
 
 // errNotDue ends the transaction of a unit that another node does, or that was done a moment ago.
 var errNotDue = errors.New("not due")
