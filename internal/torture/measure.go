@@ -109,23 +109,37 @@ func countGoroutines(profile string) int {
 	return count
 }
 
-// usageAtRest reads what each node takes once its goroutines are back near idle, or will not come back; the collector has run.
-func (w *World) usageAtRest(ctx context.Context, idle []Usage) []Usage {
-	const patience = 5 * time.Second
-	for _, n := range w.Nodes {
-		_ = get(ctx, adminClient(), n.AdminURL+"/debug/pprof/heap?gc=1", nil) // a node that does not answer is told of below
-	}
+// usageAtRest reads what each node takes once it is back near what it took before, or will not come back. The collector runs
+// meanwhile: it gives memory back to the system with a hundredth of the processor, and buffers that are kept for use again only on the
+// second time.
+func (w *World) usageAtRest(ctx context.Context, idle, busy []Usage) []Usage {
+	const patience, collectEvery = time.Minute, 2 * time.Second
 	var now []Usage
-	_ = Until(ctx, patience, "goroutines are back", func(ctx context.Context) bool {
+	var collected time.Time
+	_ = Until(ctx, patience, "nodes are back", func(ctx context.Context) bool {
+		if time.Since(collected) > collectEvery {
+			collected = time.Now()
+			for _, n := range w.Nodes {
+				_ = get(ctx, adminClient(), n.AdminURL+"/debug/pprof/heap?gc=1", nil) // a node that does not answer is told of below
+			}
+		}
 		now = w.usage(ctx)
 		for i := range now {
-			if now[i].Goroutines == 0 || now[i].Goroutines > idle[i].Goroutines+goroutineSlack {
+			if now[i].Goroutines == 0 || now[i].keepsGoroutines(idle[i]) || now[i].keepsMemory(busy[i]) {
 				return false
 			}
 		}
 		return true
 	})
 	return now
+}
+
+// keepsGoroutines reports whether there are too many more than before the load.
+func (u Usage) keepsGoroutines(idle Usage) bool { return u.Goroutines > idle.Goroutines+goroutineSlack }
+
+// keepsMemory reports whether it is too much more than under load before the fault.
+func (u Usage) keepsMemory(busy Usage) bool {
+	return u.RSSBytes > int64(rssFactor*float64(busy.RSSBytes))+rssSlackMB*bytesPerMegabyte
 }
 
 // residentBytes reads the memory of a process; 0 if there is none.

@@ -70,10 +70,10 @@ func (r *Row) fail(err error) {
 func (r *Row) compare(w *World, idle, busy, rest []Usage) {
 	r.Idle, r.Busy, r.AtRest, r.Ran = idle, busy, rest, true
 	for i := range w.Nodes {
-		if rest[i].Goroutines > idle[i].Goroutines+goroutineSlack {
+		if rest[i].keepsGoroutines(idle[i]) {
 			r.fail(fmt.Errorf("node %d has %d goroutines at rest, it had %d before", i, rest[i].Goroutines, idle[i].Goroutines))
 		}
-		if most := int64(rssFactor*float64(busy[i].RSSBytes)) + rssSlackMB*bytesPerMegabyte; rest[i].RSSBytes > most {
+		if rest[i].keepsMemory(busy[i]) {
 			r.fail(fmt.Errorf("node %d takes %d MB at rest, it took %d MB before the fault", i, rest[i].RSSBytes/bytesPerMegabyte, busy[i].RSSBytes/bytesPerMegabyte))
 		}
 	}

@@ -347,7 +347,7 @@ func (h *harness) drive(ctx context.Context, w *World, f *Fault, row *Row) {
 	}
 	row.fail(w.rest(ctx))
 	w.client.close()
-	row.compare(w, idle, busy, w.usageAtRest(ctx, idle))
+	row.compare(w, idle, busy, w.usageAtRest(ctx, idle, busy))
 	row.fail(w.end(ctx))
 	stopLoad()
 	<-done
