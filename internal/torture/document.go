@@ -79,12 +79,12 @@ $ go run -tags faults ./cmd/gavel torture --only kill-9-both-nodes --seconds 20 
 It needs nothing but Go: two nodes, a Postgres (fsync on), a Redis and a TCP proxy before each are started for it, and are gone after it.
 Some rows about disks need root. The exit status is 1 when a row does not pass.
 
-- **Machine**: %s.
+- **Machine**: %s. Its load average was %.1f before the run: what others did.
 - **Load**: %s. The clients go to the other node when one does not answer, and send an event until it has an answer.
 - **Run**: %s, %s.
 - **Result**: %s.
 
-`, r.Machine, r.Load, r.Began.UTC().Format("2006-01-02 15:04 UTC"), r.Scope, r.sum())
+`, r.Machine, r.Busy, r.Load, r.Began.UTC().Format("2006-01-02 15:04 UTC"), r.Scope, r.sum())
 	b.WriteString(r.table().RenderMarkdown())
 	b.WriteString("\n\n## The rows\n\n")
 	for i := range r.Rows {
@@ -112,7 +112,8 @@ Some rows about disks need root. The exit status is 1 when a row does not pass.
 const columns = `
 ## What is measured
 
-Each row has a database of its own. The load runs before, during and after the fault; then every event gets its answer, every journal is
+Each row has a database of its own. The load runs before, during and after the fault, which begins when nearly every
+slot has been filled for some seconds; then every event gets its answer, every journal is
 billed and every lease closed, and an independent checker compares. It has the clients' diary (each token, each answer) and the token
 keys, opens tokens and adds amounts by code of its own, and reads ` + "`events`, `ledger_entries`, `budget_periods`" + `. Amounts are nanos, a
 billionth of a currency unit. What must be 0 is compared to the last nano.

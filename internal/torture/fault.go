@@ -36,8 +36,9 @@ type Plan struct {
 	PostgresDir string
 	// Rate is the page loads per second, over both nodes.
 	Rate int
-	// Before is how long the load runs before the fault, the baseline. After is the least time for which service is watched after
-	// the fault was cleared; it is watched for longer until it is full, at most for RecoverWithin.
+	// Before is the least time that the load runs before the fault, which waits until nearly every slot is filled. After is the least
+	// time for which service is watched after the fault was cleared; it is watched for longer until it is full, at most for
+	// RecoverWithin.
 	Before, After, RecoverWithin time.Duration
 	// Limit bounds the fault itself: Run's ctx ends then.
 	Limit time.Duration

@@ -30,6 +30,14 @@ func machine(stack *devstack.Stack) string {
 	return strings.Join(parts, ", ")
 }
 
+// loadAverage is how many threads have run or waited over the last minute.
+func loadAverage() (average float64) {
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		_, _ = fmt.Sscanf(string(text), "%f", &average) // 0 where it cannot be told
+	}
+	return average
+}
+
 // procValue is the value of the first line "name: value".
 func procValue(path, name string) string {
 	text, err := os.ReadFile(path)

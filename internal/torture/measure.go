@@ -175,6 +175,23 @@ func (l *Load) mean(from, to time.Time) float64 {
 	return float64(ads) / float64(n)
 }
 
+// baseline is the ads per second of the last few whole seconds, once nearly every slot is filled and nothing fails: a fault in a
+// system that is not well shows nothing.
+func (w *World) baseline(ctx context.Context) (adsPerSecond float64, err error) {
+	const patience = 30 * time.Second
+	want := fullShare * float64(w.Plan.Rate*slotsPerPage)
+	well := func(context.Context) bool {
+		now := time.Now()
+		adsPerSecond = w.Load.mean(now.Add(-goodSeconds*time.Second), now)
+		_, ok := w.Load.fullFrom(now.Add(-goodSeconds*time.Second), now, want/fullShare)
+		return ok
+	}
+	if err := Until(ctx, patience, fmt.Sprintf("%.0f ads/s without an error before the fault; the machine is too busy for this load", want), well); err != nil {
+		return adsPerSecond, err
+	}
+	return adsPerSecond, nil
+}
+
 const (
 	// fullShare of the baseline, without an error, from then on and for at least goodSeconds is full service.
 	fullShare   = 0.9
@@ -193,7 +210,7 @@ func (w *World) fullService(ctx context.Context, baseline float64, cleared time.
 		return NeverFull
 	}
 	for {
-		if at, ok := w.Load.fullFrom(cleared, time.Now(), baseline); ok {
+		if at, ok := w.Load.fullFrom(cleared, time.Now().Add(-lateAnswers), baseline); ok {
 			return max(0, at.Sub(cleared).Seconds())
 		}
 		if time.Since(cleared) > w.Plan.RecoverWithin+lateAnswers+goodSeconds*time.Second || Wait(ctx, 10*pollEvery) != nil {
@@ -202,13 +219,13 @@ func (w *World) fullService(ctx context.Context, baseline float64, cleared time.
 	}
 }
 
-// fullFrom is the first second after which all whole ones were good, not before the one that cleared is in. It reports false when
-// there are too few of them.
-func (l *Load) fullFrom(cleared, now time.Time, baseline float64) (time.Time, bool) {
+// fullFrom is the first second after which all whole ones until then were good, not before the one that cleared is in. It reports
+// false when there are too few of them.
+func (l *Load) fullFrom(cleared, until time.Time, baseline float64) (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := max(0, int(cleared.Sub(l.start)/time.Second))
-	whole := min(int((now.Sub(l.start)-lateAnswers)/time.Second), len(l.seconds))
+	whole := min(int(until.Sub(l.start)/time.Second), len(l.seconds))
 	from := whole
 	for from > first {
 		if s := l.seconds[from-1]; s.Errors > 0 || float64(s.Ads) < fullShare*baseline {

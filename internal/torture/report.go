@@ -164,11 +164,13 @@ func (r *Row) line() string {
 
 // Report is a run.
 type Report struct {
-	Machine string    `json:"machine"`
-	Load    string    `json:"load"`
-	Scope   string    `json:"scope"`
-	Began   time.Time `json:"began"`
-	Rows    []Row     `json:"rows"`
+	Machine string `json:"machine"`
+	// Busy is the machine's load average when the run began: the work of others.
+	Busy  float64   `json:"load_average"`
+	Load  string    `json:"load"`
+	Scope string    `json:"scope"`
+	Began time.Time `json:"began"`
+	Rows  []Row     `json:"rows"`
 }
 
 // Join adds the rows of another run on the same machine under the same load, so that a long run can be made in parts. The rows
@@ -177,6 +179,7 @@ func (r *Report) Join(part *Report) error {
 	if r.Machine != part.Machine || r.Load != part.Load {
 		return fmt.Errorf("the runs differ: %s, %s; and %s, %s", r.Machine, r.Load, part.Machine, part.Load)
 	}
+	r.Busy = max(r.Busy, part.Busy)
 	if part.Began.Before(r.Began) {
 		r.Began = part.Began
 	}

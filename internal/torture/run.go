@@ -90,6 +90,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, fmt.Errorf("make token key: %w", err)
 	}
 	h.tokenKeys = "7:" + base64.StdEncoding.EncodeToString(key)
+	busy := loadAverage()
 	h.say("starting Postgres and Redis")
 	h.stack, err = startStack(ctx, devstack.Options{Postgres: true, Redis: true, Durable: true})
 	if err != nil {
@@ -100,7 +101,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, h.shared.admin.Close()) }()
-	r := &Report{Machine: machine(h.stack), Load: h.describeLoad(), Scope: h.Scope, Began: time.Now()}
+	r := &Report{Machine: machine(h.stack), Busy: busy, Load: h.describeLoad(), Scope: h.Scope, Began: time.Now()}
 	for i := range h.Faults {
 		if ctx.Err() != nil {
 			return r, ctx.Err()
@@ -329,10 +330,12 @@ func (h *harness) drive(ctx context.Context, w *World, f *Fault, row *Row) {
 		row.fail(ctx.Err())
 		return
 	}
-	faultAt := time.Now()
-	row.BaselineAds = w.Load.mean(w.Load.start.Add(time.Second), faultAt)
+	var err error
+	row.BaselineAds, err = w.baseline(ctx)
+	row.fail(err)
 	busy := w.usage(ctx)
 
+	faultAt := time.Now()
 	runCtx, cancel := context.WithTimeout(ctx, w.Plan.Limit)
 	row.fail(guard(func() error { return f.Run(runCtx, w) }))
 	cancel()
