@@ -25,13 +25,13 @@ type shown struct {
 func reference(list []shown, sent Tick, behind time.Duration, posted, bid, next float64, later func(age time.Duration) float64) float64 {
 	var open, seen, all, expired float64
 	for _, s := range list {
-		share := 1.0
-		if age := time.Duration(sent-s.at) - behind; later != nil && age > 0 {
-			share = later(age)
-		}
 		if time.Duration(sent-s.at) > testWindow {
 			expired += s.cost
 			continue
+		}
+		share := 1.0
+		if age := time.Duration(sent-s.at) - behind; later != nil && age > 0 {
+			share = later(age)
 		}
 		all += s.cost
 		open += share * s.cost
