@@ -6,8 +6,9 @@
 //	GAVEL_FAILPOINTS="billing.in-commit=kill@3,event.before-ack=sleep:50ms@1"
 //
 // kill is SIGKILL to the process itself, and [Hit] does not return. sleep holds the goroutine up. @N is the N-th hit since the
-// process started, counted from 1 for each point. A variable that cannot be read, or names a point that is not here, panics at the first hit
-// of any point: a test that injects nothing must not pass.
+// process started, counted from 1 for each point; what is asked for at the same hit happens in the order of the list. A variable
+// that cannot be read, or names a point that is not here, panics at the first hit of any point: a test that injects nothing must
+// not pass.
 package failpoint
 
 // Point is a place in the program.
