@@ -46,9 +46,10 @@ func TestSleepThenKill(t *testing.T) {
 	require.NoError(t, err, out)
 	require.GreaterOrEqual(t, ms, 300)
 	require.Less(t, ms, 5000)
-	out, _, err = run(t, "join.after=sleep:1ms@2,join.after=kill@4")
+	out, errs, err = run(t, "join.after=sleep:1ms@4,join.after=kill@4")
 	require.True(t, killed(err), "%v", err)
 	require.Equal(t, 3, strings.Count(out, "passed"))
+	require.Less(t, strings.Index(errs, "kill false"), strings.Index(errs, "kill true"), "in the order of the list: %s", errs)
 }
 
 func TestAMistakeIsTold(t *testing.T) {

@@ -43,6 +43,10 @@ func hitsOf(p failpoint.Point) []int {
 // pointWithin is how long a node may take to come to a point: leases are closed when their tokens have expired.
 const pointWithin = 40 * time.Second
 
+// lastWords is how long the rest of a node goes on when one goroutine has come to the point: an answer that is given too early
+// reaches the client before the node dies.
+const lastWords = 30 * time.Millisecond
+
 // killAt ends one node after the other and starts it with the point armed, waits until it has died of that, and starts it without.
 func killAt(ctx context.Context, w *World, p failpoint.Point, hits []int) error {
 	if !failpoint.Enabled {
@@ -53,7 +57,7 @@ func killAt(ctx context.Context, w *World, p failpoint.Point, hits []int) error 
 		if err := n.Kill(); err != nil {
 			return err
 		}
-		if err := n.Launch(fmt.Sprintf("GAVEL_FAILPOINTS=%s=kill@%d", p, hit)); err != nil {
+		if err := n.Launch(fmt.Sprintf("GAVEL_FAILPOINTS=%s=sleep:%v@%d,%s=kill@%d", p, lastWords, hit, p, hit)); err != nil {
 			return err
 		}
 		n.MayExit()

@@ -351,7 +351,7 @@ func (h *harness) drive(ctx context.Context, w *World, f *Fault, row *Row) {
 	row.fail(w.rest(ctx))
 	w.client.close()
 	row.compare(w, idle, busy, w.usageAtRest(ctx, idle, busy))
-	row.fail(w.end(ctx))
+	row.fail(w.end(ctx, h.Short))
 	stopLoad()
 	<-done
 	row.Totals, row.Seconds = w.Load.Totals(), w.Load.seconds
@@ -396,9 +396,9 @@ func (w *World) rest(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// end stops the nodes in order, which gives their leases back. What was promised on pages that nobody received stays in escrow until no event can
-// come any more; one node is started again to wait for that.
-func (w *World) end(ctx context.Context) error {
+// end stops the nodes in order, which gives their leases back. What was promised on pages that nobody received, and for clicks, stays
+// in escrow until no event can come any more; one node is started again to wait for that, unless the run is short.
+func (w *World) end(ctx context.Context, short bool) error {
 	var errs []error
 	for _, n := range w.Nodes {
 		errs = append(errs, n.Terminate())
@@ -407,7 +407,7 @@ func (w *World) end(ctx context.Context) error {
 		nanos, err := w.DB.Escrow(ctx)
 		return err == nil && nanos == 0
 	}
-	if escrow(ctx) {
+	if short || escrow(ctx) {
 		return errors.Join(errs...)
 	}
 	if err := w.Nodes[0].Start(ctx); err != nil {
@@ -432,7 +432,7 @@ func (h *harness) verify(ctx context.Context, w *World, row *Row) {
 	w.Diary.mu.Lock()
 	e := evidence{
 		keys: keys, served: w.Diary.served, limits: w.Diary.limits, campaigns: w.Campaigns, lost: w.Diary.lost, books: books,
-		clockUnsure: w.Plan.ClockUnsure,
+		clockUnsure: w.Plan.ClockUnsure, escrowed: h.Short,
 	}
 	blames, more := w.Diary.faults, w.Diary.more
 	w.Diary.mu.Unlock()
