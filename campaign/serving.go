@@ -23,6 +23,9 @@ type (
 	AudienceID int64
 	// KeywordID names a keyword.
 	KeywordID int64
+	// ListID names a list of users: the members of an audience as one upload left them. An audience has one current list; replacing
+	// its members makes another list current, in one step.
+	ListID int64
 )
 
 // BillableEvent is what an ad group pays for.
@@ -84,6 +87,8 @@ type ServingAd struct {
 	// StartTime (inclusive) and EndTime (exclusive) are the intersection of the campaign's and the ad group's; zero = open.
 	StartTime time.Time `json:"start_time,omitzero"`
 	EndTime   time.Time `json:"end_time,omitzero"`
+	// Hours are those of the week, in TimeZone, in which the ad may be shown; zero = all.
+	Hours WeekHours `json:"hours,omitzero"`
 	// FrequencyCap is the most impressions one user may get of the ad group in a rolling 30 days; 0 = no cap.
 	FrequencyCap int      `json:"frequency_cap,omitempty"`
 	Creative     Creative `json:"creative"`
@@ -102,6 +107,8 @@ const (
 	EntityAdGroup   = "AD_GROUP"
 	EntityAd        = "AD"
 	EntityUser      = "USER"
+	EntityAudience  = "AUDIENCE"
+	EntityInterests = "INTERESTS" // all of them; the id is 0
 )
 
 // Change is one row of the outbox: this entity is not what it was. It says nothing of what the entity is now.
@@ -123,6 +130,19 @@ type Delta struct {
 	Removals []AdID
 	// Users has every changed user; its audiences are all that the user is a member of, sorted; none means that the user left the last.
 	Users map[int64][]AudienceID
+	// Lists has the current list of every changed audience, 0 for one that has none.
+	Lists map[AudienceID]ListID
+	// Interests is the whole taxonomy, in order of the ids, if it has changed; nil if not.
+	Interests []Interest
+}
+
+// Interest is a node of the taxonomy of interests.
+type Interest struct {
+	// ID is 1 to 64 visible ASCII characters.
+	ID string
+	// ParentID is the interest that this one is part of, "" for one at the top.
+	ParentID string
+	Name     string
 }
 
 // UserHash is the 64-bit hash by which a user is known everywhere behind the handlers: events, audiences, frequency counters.
