@@ -275,18 +275,20 @@ func (d *Decision) explain(ix *targeting.Index, q *targeting.Query) {
 	if extra := len(d.Considered) - MaxExplained; extra > 0 {
 		d.Considered, d.Unexplained = d.Considered[:MaxExplained], extra
 	}
+	left := ix.Len() - len(matched)
 	for ad, miss := range ix.All(q) {
+		if left == 0 || len(d.Considered) >= MaxExplained {
+			break
+		}
 		if matched[ad.AdID] {
 			continue
 		}
-		if len(d.Considered) >= MaxExplained {
-			d.Unexplained++
-			continue
-		}
+		left--
 		reason := LostToHigherBid // matched, but below the best that were scored
 		if miss != targeting.Matched {
 			reason = missReasons[miss]
 		}
 		d.Considered = append(d.Considered, Considered{Ad: ad, Reason: reason})
 	}
+	d.Unexplained += left
 }

@@ -99,7 +99,7 @@ func ad(t testing.TB, id int64, bid int64, change ...func(*campaign.ServingAd)) 
 
 func auctioneer(p *purse, u users, list ...*targeting.Ad) *auction.Auctioneer {
 	return &auction.Auctioneer{
-		Ads: ads{targeting.Build(list)}, Users: u, Budget: p, Model: ranking.Default(),
+		Ads: ads{targeting.Build(list, targeting.Tables{})}, Users: u, Budget: p, Model: ranking.Default(),
 		Config: auction.Config{
 			FloorPerMille: map[targeting.Placement]money.Micros{targeting.PlacementOther: 1000},
 			UserTimeout:   time.Second, Candidates: 4,

@@ -1,24 +1,71 @@
 package targeting
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gavel/campaign"
+	"gavel/internal/money"
 )
 
-// Ad is a servable ad with its targeting parsed: immutable once in an index.
+// Ad is a servable ad. It is small, because there are millions: what the ads of an ad group have in common is in Group. It is
+// immutable, and a copy is as good.
 type Ad struct {
-	campaign.ServingAd
-	// Zone is TimeZone, loaded.
-	Zone *time.Location
-	Spec Spec
-	// Bound is an upper bound of the ad's value per impression in nanos, for ordering; see Index and Bounds.
+	AdID campaign.AdID
+	*Group
+	// creative is what appendCreative makes.
+	creative string
+}
+
+// Group is what the ads of an ad group have in common.
+type Group struct {
+	AdGroupID   campaign.AdGroupID
+	CampaignID  campaign.CampaignID
+	AdAccountID campaign.AdAccountID
+	Currency    string
+	// Zone is the account's time zone.
+	Zone          *time.Location
+	BillableEvent campaign.BillableEvent
+	// BidMicros is per 1,000 impressions for BillImpression, per click for BillClickthrough.
+	BidMicros money.Micros
+	// FrequencyCap is the most impressions one user may get in a rolling 30 days; 0 = no cap.
+	FrequencyCap int
+	// Bound is an upper bound of the value per impression in nanos, for ordering; see Index and Bounds.
 	Bound float64
 
-	positive, negative []keyword
+	code code
+	key  codeKey
+}
+
+// Creative is what the user sees of the ad.
+func (ad *Ad) Creative() campaign.Creative {
+	r := reader{s: ad.creative}
+	return campaign.Creative{Type: r.text(), Title: r.text(), Description: r.text(), ImageURL: r.text(), DestinationURL: r.text()}
+}
+
+func appendCreative(dst []byte, c campaign.Creative) []byte {
+	for _, s := range []string{c.Type, c.Title, c.Description, c.ImageURL, c.DestinationURL} {
+		dst = appendText(dst, s)
+	}
+	return dst
+}
+
+// Rule is the ad's targeting in plain form.
+func (ad *Ad) Rule() *Rule { return ad.code.rule() }
+
+// Compare is the order of an index: the highest bound first; among equal bounds ads with equal targeting stand together, and
+// those in order of their ids.
+func Compare(a, b *Ad) int {
+	return cmp.Or(compareRows(a.Group, b.Group), cmp.Compare(a.AdID, b.AdID))
+}
+
+// compareRows is 0 for groups whose ads share a row: those with one bound and one targeting.
+func compareRows(a, b *Group) int {
+	return cmp.Or(cmp.Compare(b.Bound, a.Bound), strings.Compare(string(a.key[:]), string(b.key[:])))
 }
 
 // Bounds says what the ranking model promises, so that the best ads can be found without scoring all.
@@ -36,85 +83,145 @@ func (b Bounds) Validate() error {
 	return nil
 }
 
-func (b Bounds) of(s *campaign.ServingAd) (float64, error) {
-	if s.BidMicros <= 0 {
-		return 0, fmt.Errorf("bid of %d micros is not above 0", s.BidMicros)
+func (b Bounds) of(event campaign.BillableEvent, bid money.Micros) (float64, error) {
+	if bid <= 0 {
+		return 0, fmt.Errorf("bid of %d micros is not above 0", bid)
 	}
-	switch s.BillableEvent {
+	switch event {
 	case campaign.BillImpression:
-		return float64(s.BidMicros.PerImpression()), nil
+		return float64(bid.PerImpression()), nil
 	case campaign.BillClickthrough:
-		nanos, err := s.BidMicros.Nanos()
+		nanos, err := bid.Nanos()
 		if err != nil {
 			return 0, fmt.Errorf("bid: %w", err)
 		}
 		return float64(nanos) * b.MaxCTR, nil
 	}
-	return 0, fmt.Errorf("billable event %q is not known", s.BillableEvent)
+	return 0, fmt.Errorf("billable event %q is not known", event)
 }
 
 // NewAd parses one ad. An ad that returns an error must not be served: its targeting cannot be understood.
 func NewAd(s campaign.ServingAd, b Bounds) (*Ad, error) { return NewParser(b).Parse(s) }
 
-// Parser makes many ads and shares between them what is equal: time zones and specs. It is not safe for concurrent use.
+// Parser makes many ads and shares between them what is equal: groups, time zones and specs. It is not safe for concurrent use.
 type Parser struct {
 	bounds Bounds
 	zones  map[string]*time.Location
 	specs  map[string]Spec
+	codes  map[string]sharedCode
+	texts  map[string]string // currencies
+	last   *Group            // ads of one group come together
 }
 
-// maxSpecs is how many different specs a Parser keeps before it starts over.
-const maxSpecs = 1 << 16
+// sharedCode is a code with its key.
+type sharedCode struct {
+	code code
+	key  codeKey
+}
+
+// maxKept is how many different specs or codes a Parser keeps before it starts over.
+const maxKept = 1 << 16
 
 // NewParser returns a parser that orders ads by b.
 func NewParser(b Bounds) *Parser {
-	return &Parser{bounds: b, zones: map[string]*time.Location{}, specs: map[string]Spec{}}
+	return &Parser{
+		bounds: b, zones: map[string]*time.Location{}, specs: map[string]Spec{}, codes: map[string]sharedCode{}, texts: map[string]string{},
+	}
 }
 
 // Parse is NewAd.
 func (p *Parser) Parse(s campaign.ServingAd) (*Ad, error) {
-	ad, err := p.parse(s)
+	group, err := p.group(&s)
 	if err != nil {
 		return nil, fmt.Errorf("parse ad %d: %w", s.AdID, err)
 	}
-	return ad, nil
+	return &Ad{AdID: s.AdID, Group: group, creative: string(appendCreative(nil, s.Creative))}, nil
 }
 
-func (p *Parser) parse(s campaign.ServingAd) (*Ad, error) {
+func (p *Parser) group(s *campaign.ServingAd) (*Group, error) {
 	if err := p.bounds.Validate(); err != nil {
 		return nil, err
 	}
-	ad := &Ad{ServingAd: s}
+	g := &Group{
+		AdGroupID: s.AdGroupID, CampaignID: s.CampaignID, AdAccountID: s.AdAccountID, Currency: p.text(s.Currency),
+		BidMicros: s.BidMicros, FrequencyCap: s.FrequencyCap,
+	}
 	var err error
-	if ad.Bound, err = p.bounds.of(&s); err != nil {
+	if g.Bound, err = p.bounds.of(s.BillableEvent, s.BidMicros); err != nil {
 		return nil, err
 	}
-	switch s.PlacementGroup {
-	case placementAll, string(PlacementSearch), string(PlacementBrowse), string(PlacementOther):
-	default:
+	g.BillableEvent = billableEvents[billableCode(s.BillableEvent)]
+	if g.Zone, err = p.zone(s.TimeZone); err != nil {
+		return nil, err
+	}
+	raw, err := p.encode(s)
+	if err != nil {
+		return nil, err
+	}
+	g.code, g.key = p.share(raw)
+	return p.intern(*g), nil
+}
+
+// intern returns the last group again if this one is equal.
+func (p *Parser) intern(g Group) *Group {
+	if p.last == nil || *p.last != g {
+		p.last = &g
+	}
+	return p.last
+}
+
+// encode makes the code of an ad's targeting.
+func (p *Parser) encode(s *campaign.ServingAd) ([]byte, error) {
+	placement := placementCode(s.PlacementGroup)
+	if placement < 0 {
 		return nil, fmt.Errorf("placement group %q is not known", s.PlacementGroup)
 	}
-	if ad.Zone, err = p.zone(s.TimeZone); err != nil {
-		return nil, err
-	}
-	if ad.Spec, err = p.spec(s.Targeting); err != nil {
+	spec, err := p.spec(s.Targeting)
+	if err != nil {
 		return nil, err
 	}
 	if len(s.Keywords) > MaxKeywords {
 		return nil, fmt.Errorf("%d keywords, at most %d are served", len(s.Keywords), MaxKeywords)
 	}
-	for _, k := range s.Keywords {
-		compiled, err := compileKeyword(k)
-		if err != nil && !errors.Is(err, errNoWords) { // one without words is found nowhere, and is a keyword still
-			return nil, err
-		}
-		if compiled.isNegative() {
-			ad.negative = append(ad.negative, compiled)
-		} else {
-			ad.positive = append(ad.positive, compiled)
+	rule := Rule{PlacementGroup: s.PlacementGroup, Hours: s.Hours, Spec: spec, keywords: make([]keyword, len(s.Keywords))}
+	if !s.StartTime.IsZero() {
+		rule.StartMicros = s.StartTime.UnixMicro()
+	}
+	if !s.EndTime.IsZero() {
+		rule.EndMicros = s.EndTime.UnixMicro()
+	}
+	if !s.Hours.IsZero() {
+		rule.Zone = s.TimeZone
+	}
+	for i, k := range s.Keywords {
+		if rule.keywords[i], err = compileKeyword(k); err != nil && !errors.Is(err, errNoWords) {
+			return nil, err // one without words is found nowhere, and is a keyword still
 		}
 	}
-	return ad, nil
+	return rule.appendCode(nil), nil
+}
+
+// share returns the code and its key; equal ones have one string in common.
+func (p *Parser) share(raw []byte) (code, codeKey) {
+	if known, ok := p.codes[string(raw)]; ok {
+		return known.code, known.key
+	}
+	if len(p.codes) >= maxKept {
+		clear(p.codes)
+	}
+	c := code(raw)
+	known := sharedCode{c, c.hash()}
+	p.codes[string(c)] = known
+	return c, known.key
+}
+
+func (p *Parser) text(s string) string {
+	if shared, ok := p.texts[s]; ok {
+		return shared
+	}
+	s = strings.Clone(s)
+	p.texts[s] = s
+	return s
 }
 
 func (p *Parser) zone(name string) (*time.Location, error) {
@@ -128,7 +235,7 @@ func (p *Parser) zone(name string) (*time.Location, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load time zone %q: %w", name, err)
 	}
-	p.zones[name] = zone
+	p.zones[strings.Clone(name)] = zone
 	return zone, nil
 }
 
@@ -140,12 +247,19 @@ func (p *Parser) spec(raw json.RawMessage) (Spec, error) {
 	if len(problems) > 0 {
 		return Spec{}, fmt.Errorf("targeting_spec: %s %s", problems[0].Name, problems[0].Message)
 	}
-	if len(p.specs) >= maxSpecs {
+	if len(p.specs) >= maxKept {
 		clear(p.specs)
 	}
 	p.specs[string(raw)] = s
 	return s, nil
 }
 
-// placementAll is the placement group of ads for every placement.
-const placementAll = "ALL"
+// billableEvents are the events by their code.
+var billableEvents = [...]campaign.BillableEvent{campaign.BillImpression, campaign.BillClickthrough}
+
+func billableCode(e campaign.BillableEvent) int {
+	if e == campaign.BillClickthrough {
+		return 1
+	}
+	return 0
+}

@@ -52,7 +52,7 @@ func BenchmarkMatch(b *testing.B) {
 	}
 	for _, n := range []int{1_000, 100_000} {
 		ads := aMarket(b, n)
-		ix := targeting.Build(ads)
+		ix := targeting.Build(ads, targeting.Tables{})
 		for _, k := range []int{200, -1} {
 			b.Run(fmt.Sprintf("ads=%d/k=%d", n, k), func(b *testing.B) {
 				b.ReportAllocs()
@@ -66,13 +66,13 @@ func BenchmarkMatch(b *testing.B) {
 		b.Run(fmt.Sprintf("ads=%d/rule", n), func(b *testing.B) {
 			for b.Loop() {
 				for _, ad := range ads {
-					_ = targeting.Match(ad, q)
+					_ = targeting.Match(ad, q, &targeting.Tables{})
 				}
 			}
 		})
 		b.Run(fmt.Sprintf("ads=%d/apply-one", n), func(b *testing.B) {
 			for b.Loop() {
-				_ = ix.Apply(ads[:1], nil)
+				_, _ = ix.Apply(targeting.Change{Upserts: ads[:1]})
 			}
 		})
 	}

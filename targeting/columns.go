@@ -5,76 +5,112 @@ import (
 	"slices"
 )
 
-// column is a set of ads by position: dense words for frequent values, a sorted list for the tail. One of them is nil.
+const (
+	// maxRows is the most rows of a segment: what a uint16 can number.
+	maxRows = 1 << 16
+	// blockWords is how many words are looked at together: 1,024 rows, 128 bytes of each column, so that all the columns of a
+	// query stay in the first-level cache and a scan that has enough stops soon.
+	blockWords = 16
+	blockRows  = blockWords * 64
+)
+
+type block = [blockWords]uint64
+
+// column is a set of rows: whole blocks of words for frequent values, a sorted list for the tail. One of them is nil.
 type column struct {
 	dense []uint64
-	list  []uint32
+	list  []uint16
 	count int
 }
 
-// dimension holds, for one key of the spec, the ads of each value, and those that the key does not restrict.
+// dimension holds, for one key of the spec, the rows of each value, and those that the key does not restrict.
 type dimension[K comparable] struct {
 	values map[K]column
-	// open has a bit for each ad that the key does not restrict.
+	// open has a bit for each row that the key does not restrict.
 	open column
-	// restricted is how many ads the key restricts.
+	// restricted is how many rows the key restricts.
 	restricted int
+	// folded says that the dense columns of values have the open rows too, so that they need not be added.
+	folded bool
 }
 
-// dimensionBuilder collects a dimension from ads in ascending position.
+// dimensionBuilder collects a dimension from rows in ascending order.
 type dimensionBuilder[K comparable] struct {
-	ads   int
-	lists map[K][]uint32
-	open  []uint64
+	rows   int
+	folded bool
+	lists  map[K]*[]uint16
+	open   []uint64
 }
 
-func newDimensionBuilder[K comparable](ads int) *dimensionBuilder[K] {
-	return &dimensionBuilder[K]{ads: ads, lists: map[K][]uint32{}, open: make([]uint64, wordsFor(ads))}
+func newDimensionBuilder[K comparable](rows int) *dimensionBuilder[K] {
+	return &dimensionBuilder[K]{rows: rows, folded: true, lists: map[K]*[]uint16{}, open: make([]uint64, wordsFor(rows))}
 }
 
-// add restricts the ad at pos to one value more. A value may come twice.
-func (b *dimensionBuilder[K]) add(pos uint32, value K) {
+// add restricts a row to one value more. A value may come twice.
+func (b *dimensionBuilder[K]) add(row int, value K) {
 	list := b.lists[value]
-	if n := len(list); n == 0 || list[n-1] != pos {
-		b.lists[value] = append(list, pos)
+	if list == nil {
+		list = new([]uint16)
+		b.lists[value] = list
+	}
+	if n := len(*list); n == 0 || (*list)[n-1] != uint16(row) {
+		*list = append(*list, uint16(row))
 	}
 }
 
-// pass says that the key does not restrict the ad at pos.
-func (b *dimensionBuilder[K]) pass(pos uint32) { b.open[pos/64] |= 1 << (pos % 64) }
-
-// addAll restricts the ad at pos to the values; to none if there are none and nil is not said.
-func (b *dimensionBuilder[K]) addAll(pos uint32, values []K) {
-	if values == nil {
-		b.pass(pos)
-	}
-	for _, v := range values {
-		b.add(pos, v)
-	}
-}
+// pass says that the key does not restrict a row.
+func (b *dimensionBuilder[K]) pass(row int) { b.open[row/64] |= 1 << (row % 64) }
 
 func (b *dimensionBuilder[K]) build() dimension[K] {
-	d := dimension[K]{values: make(map[K]column, len(b.lists)), open: column{dense: b.open, count: countBits(b.open)}}
-	d.restricted = b.ads - d.open.count
+	d := dimension[K]{values: make(map[K]column, len(b.lists)), open: column{dense: b.open, count: countBits(b.open)}, folded: b.folded}
+	d.restricted = b.rows - d.open.count
+	tail := 0
+	for _, list := range b.lists {
+		if !isDense(len(*list), b.rows) {
+			tail += len(*list)
+		}
+	}
+	arena := make([]uint16, 0, tail)
 	for value, list := range b.lists {
-		d.values[value] = newColumn(list, b.ads)
+		if isDense(len(*list), b.rows) {
+			d.values[value] = d.denseColumn(*list)
+			continue
+		}
+		from := len(arena)
+		arena = append(arena, *list...)
+		d.values[value] = column{list: arena[from:len(arena):len(arena)], count: len(*list)}
 	}
 	return d
 }
 
-// newColumn keeps a list as words when those are smaller: from one ad in 32.
-func newColumn(list []uint32, ads int) column {
-	if len(list)*32 < ads {
-		return column{list: slices.Clip(list), count: len(list)}
+// isDense says that words are smaller than a list: from one row in 16.
+func isDense(count, rows int) bool { return count*16 >= rows }
+
+func (d *dimension[K]) denseColumn(list []uint16) column {
+	words := make([]uint64, len(d.open.dense))
+	if d.folded {
+		copy(words, d.open.dense)
 	}
-	dense := make([]uint64, wordsFor(ads))
-	for _, pos := range list {
-		dense[pos/64] |= 1 << (pos % 64)
+	for _, row := range list {
+		words[row/64] |= 1 << (row % 64)
 	}
-	return column{dense: dense, count: len(list)}
+	return column{dense: words, count: countBits(words)}
 }
 
-func wordsFor(ads int) int { return (ads + 63) / 64 }
+// bytes is how much memory the columns take.
+func (d *dimension[K]) bytes(keyBytes int) int {
+	n := len(d.open.dense) * 8
+	for _, c := range d.values {
+		n += len(c.dense)*8 + len(c.list)*2 + keyBytes + columnBytes
+	}
+	return n
+}
+
+// columnBytes is what a column takes in a map beside its rows and its key.
+const columnBytes = 64
+
+// wordsFor is how many words hold so many rows in whole blocks.
+func wordsFor(rows int) int { return (rows + blockRows - 1) / blockRows * blockWords }
 
 func countBits(words []uint64) int {
 	n := 0
@@ -84,33 +120,24 @@ func countBits(words []uint64) int {
 	return n
 }
 
-// blockWords is how many words are looked at together: 1,024 ads, 128 bytes of each column, so that all the columns of a
-// query stay in the first-level cache and a scan that has enough stops soon.
-const blockWords = 16
+// blockAt is the block of a dense column that begins at a word.
+func (c *column) blockAt(first int) *block { return (*block)(c.dense[first:]) }
 
-type block [blockWords]uint64
-
-// or adds the column's ads from word first on, which is where b begins. It moves the column's list past what it has added, so
-// first must not go back.
-func (c *column) or(b *block, first int) {
-	if c.dense != nil {
-		for i, w := range c.dense[first:min(first+blockWords, len(c.dense))] {
-			b[i] |= w
-		}
-		return
-	}
-	base := uint32(first) * 64
-	if len(c.list) > 0 && c.list[0] < base {
-		n, _ := slices.BinarySearch(c.list, base)
+// orList adds the rows of a list that are in the block at word first. It moves the list past what it has added, so first must
+// not go back.
+func (c *column) orList(b *block, first int) {
+	base := first * 64
+	if len(c.list) > 0 && int(c.list[0]) < base {
+		n, _ := slices.BinarySearch(c.list, uint16(base))
 		c.list = c.list[n:]
 	}
 	n := 0
-	for _, pos := range c.list {
-		at := pos - base
-		if at >= blockWords*64 {
+	for _, row := range c.list {
+		at := int(row) - base
+		if at >= blockRows {
 			break
 		}
-		b[at/64] |= 1 << (at % 64)
+		b[at/64&(blockWords-1)] |= 1 << (at % 64)
 		n++
 	}
 	c.list = c.list[n:]

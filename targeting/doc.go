@@ -1,8 +1,10 @@
 // Package targeting decides which ads may be shown to whom.
 //
-// [Match] is the rule: a plain loop over one [Ad] and one [Query], readable, and right by definition. [Index] is the fast
-// engine; it answers exactly what the rule answers, which the tests hold on random cases. The package does no I/O: time comes
-// in with the query, ads come in as values. Adapters live in targeting/redis; the loop that feeds them in targeting/indexer.
+// [Match] is the rule: plain, readable, and right by definition; [Scan] is the loop of it over all ads. [Index] is the fast
+// engine; it answers exactly what the rule answers, which the tests hold on random cases. It is made of immutable [Segment]s, whose
+// bytes are what is kept in Redis, and changes by [Change]s, whose bytes are the entries of its log there. [Tables] give ids in a
+// query their meaning. The package does no I/O: time comes in with the query, ads come in as values. Adapters live in
+// targeting/redis; the loop that feeds them in targeting/indexer. What each key means is told to advertisers in docs/targeting.md.
 //
 // # What a spec means
 //
@@ -21,12 +23,14 @@
 //	AGE_BUCKET, MIN/MAX_AGE  Age is 0                           only ads without an age restriction (so also for under 18)
 //	APPTYPE                  AppType is ""                      only ads without the key
 //	LOCALE                   Locale is "" or not a locale       only ads without the key. "en" covers "en-US" and "en-GB"
-//	INTEREST                 Interests is empty                 only ads without the key
+//	INTEREST                 Interests is empty                 only ads without the key. Who has an interest has those that it is
+//	                                                            part of, as far as Tables know them
+//	hours of the week        never: Now is                      the hour is that of Now in the account's time zone
 //	placement group          Placement is ""                    only ALL
 //	positive keywords        no search query, no page keywords  does not match: such an ad shows only beside what it names
 //	negative keywords        no search query, no page keywords  there is nothing to exclude: matches
 //	any keyword              more text than the limits allow    does not match, positive or negative
-//	AUDIENCE_INCLUDE         AudiencesKnown is false            does not match
+//	AUDIENCE_INCLUDE         AudiencesKnown is false            does not match. A list that is not current is no audience
 //	AUDIENCE_EXCLUDE         AudiencesKnown is false            does not match: the user may be one of the excluded
 //
 // An audience in both lists excludes: exclusion always wins.

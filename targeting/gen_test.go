@@ -17,6 +17,18 @@ import (
 
 var bounds = targeting.Bounds{MaxCTR: 0.1}
 
+// tables have interests 1 > 2 > 3 and 4 > 5, and no lists.
+var tables = targeting.Tables{Interests: func() *targeting.Taxonomy {
+	t, err := targeting.NewTaxonomy([]campaign.Interest{
+		{ID: "1", Name: "one"}, {ID: "2", ParentID: "1", Name: "two"}, {ID: "3", ParentID: "2", Name: "three"}, {ID: "4", Name: "four"},
+		{ID: "5", ParentID: "4", Name: "five"},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return t
+}()}
+
 // noon is the time around which the schedules of generated ads lie.
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
@@ -120,6 +132,12 @@ func aServingAd(d draws, id campaign.AdID) campaign.ServingAd {
 	for range max(0, d.n(6)-3) {
 		s.Keywords = append(s.Keywords, campaign.Keyword{MatchType: one(d, matchTypes), Value: one(d, texts)})
 	}
+	if d.n(6) == 0 {
+		for range 1 + d.n(60) {
+			s.Hours = s.Hours.With(d.n(campaign.HoursInWeek))
+		}
+		s.Hours = s.Hours.With(campaign.HourOfWeek(noon.Add(time.Duration(d.n(3))*time.Hour), time.UTC))
+	}
 	if d.n(5) == 0 {
 		s.StartTime = noon.Add(time.Duration(d.n(5)-2) * time.Hour)
 	}
@@ -182,8 +200,8 @@ func ad(t testing.TB, spec string, change ...func(*campaign.ServingAd)) *targeti
 // matches asks the rule and the index, which must agree.
 func matches(t testing.TB, a *targeting.Ad, q targeting.Query) targeting.Miss {
 	t.Helper()
-	miss := targeting.Match(a, &q)
-	found := targeting.Build([]*targeting.Ad{a}).Match(&q, 1, nil)
+	miss := targeting.Match(a, &q, &tables)
+	found := targeting.Build([]*targeting.Ad{a}, tables).Match(&q, 1, nil)
 	require.Equal(t, miss == targeting.Matched, len(found) == 1, "the rule says %s", miss)
 	return miss
 }

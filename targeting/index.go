@@ -1,7 +1,6 @@
 package targeting
 
 import (
-	"cmp"
 	"iter"
 	"slices"
 	"sync"
@@ -12,171 +11,209 @@ import (
 
 // Index answers Match for many ads at once. It is immutable and safe for concurrent use.
 //
-// Ads are ordered by Bound, highest first, ties by ad id, lowest first. For each key of the spec and each value there is a
-// column of bits, one per ad; a query ANDs, block by block, what its values allow. What columns cannot say (schedule, the
-// words of a keyword around its longest one, the request's own exclusions) is asked of the ads that are left. The first k
-// answers are the k with the highest bounds, so the scan stops there.
+// Ads stand in the order of [Compare], by rows: a row is the ads with one bound and one targeting. Rows are in segments of up to
+// 65,536. For each key of the spec and each value a segment has a column of bits, one per row; a query ANDs, block by block, what
+// its values allow, most selective key first, and leaves a block as soon as it is empty. What columns cannot say (schedule,
+// hours, the words of a keyword around its longest one, the request's own exclusions) is asked of the rows that are left. The
+// first k answers are the k with the highest bounds, so the scan stops there.
+//
+// What has changed since the base was made is in two small segments beside it, and as tombstones on it; see Apply and Merge.
 type Index struct {
-	ads []*Ad
-	ids map[campaign.AdID]uint32
-
-	placement dimension[string]
-	place     dimension[string]
-	gender    dimension[string]
-	age       dimension[int]
-	appType   dimension[string]
-	locale    dimension[string]
-	interest  dimension[string]
-	// word has the longest word of each positive keyword; text has no values: its open column is the ads without keywords.
-	word, text       dimension[string]
-	include, exclude dimension[campaign.AudienceID]
+	// base has parts whose rows do not overlap, best first. deltas are what has changed: fresh, then middle; each may be nil.
+	base   []*part
+	deltas [2]*part
+	tables Tables
+	count  int
+	// merging says that the middle is on its way into the base.
+	merging bool
 
 	plans *sync.Pool // of *plan, handed from snapshot to snapshot
 }
 
-// Build makes an index. Of two ads with one id the later counts. It keeps the ads, not the slice.
-func Build(ads []*Ad) *Index {
-	return build(inOrder(ads), &sync.Pool{New: func() any { return new(plan) }})
+// The deltas.
+const (
+	fresh = iota
+	middle
+)
+
+func newIndex(base []*part, t Tables) *Index {
+	ix := &Index{base: base, tables: t, plans: &sync.Pool{New: func() any { return new(plan) }}}
+	for _, p := range base {
+		ix.count += p.live()
+	}
+	return ix
 }
 
-// Apply returns an index with the upserts added or replaced and the removals gone; an ad in both is removed. The old index
-// stays valid.
-func (ix *Index) Apply(upserts []*Ad, removals []campaign.AdID) *Index {
-	gone := make(map[campaign.AdID]bool, len(upserts)+len(removals))
-	for _, id := range removals {
-		gone[id] = true
+// Build makes an index. Of two ads with one id the later counts. It keeps neither the ads nor the slice.
+func Build(ads []*Ad, t Tables) *Index { return newIndex(split(inOrder(ads)), t) }
+
+// Match appends to dst the first k ads of the index order that match the query, all if k is negative. What it finds is what
+// the rule finds. It allocates only to grow dst. The ads belong to the index, and stay valid as long as somebody has them.
+func (ix *Index) Match(q *Query, k int, dst []*Ad) []*Ad {
+	if k == 0 || ix.count == 0 {
+		return dst
 	}
-	added := inOrder(upserts)
-	added = slices.DeleteFunc(added, func(ad *Ad) bool { return gone[ad.AdID] })
-	for _, ad := range added {
-		gone[ad.AdID] = true
+	p := ix.plans.Get().(*plan)
+	p.limit, p.everything = len(dst)+k, false
+	if k < 0 {
+		p.limit = -1
 	}
-	merged := make([]*Ad, 0, len(ix.ads)+len(added))
-	for _, ad := range ix.ads {
-		if gone[ad.AdID] {
-			continue
+	p.facts.learn(q, &ix.tables)
+	dst = ix.scan(p, dst)
+	p.release()
+	ix.plans.Put(p)
+	return dst
+}
+
+// scan reads base and deltas together, in order.
+func (ix *Index) scan(p *plan, dst []*Ad) []*Ad {
+	p.base.reset(ix.base)
+	var streams [2]*stream
+	n := 0
+	for i, d := range ix.deltas {
+		if d != nil {
+			streams[n] = &p.deltas[n]
+			streams[n].reset(ix.deltas[i : i+1])
+			n++
 		}
-		for len(added) > 0 && byBound(added[0], ad) < 0 {
-			merged, added = append(merged, added[0]), added[1:]
-		}
-		merged = append(merged, ad)
 	}
-	return build(append(merged, added...), ix.plans)
+	for n > 0 {
+		// The best row of the deltas, and whether another delta has the same row.
+		var best *stream
+		var here *part
+		row, tied := 0, false
+		for i := 0; i < n; i++ {
+			s := streams[i]
+			h, r := s.head(p)
+			if h == nil {
+				streams[i], n = streams[n-1], n-1
+				i--
+				continue
+			}
+			order := -1
+			if best != nil {
+				order = compareRows(h.group(r), here.group(row))
+			}
+			if order < 0 {
+				best, here, row, tied = s, h, r, false
+			} else if order == 0 {
+				tied = true
+			}
+		}
+		if best == nil {
+			break
+		}
+		group := here.group(row)
+		if dst = p.base.run(p, group, dst); len(dst) == p.limit {
+			return dst
+		}
+		if h, r := p.base.head(p); tied || h != nil && compareRows(h.group(r), group) == 0 {
+			dst = ix.together(p, streams[:n], group, dst)
+		} else {
+			best.take()
+			dst = here.emit(p, row, dst)
+		}
+		if len(dst) == p.limit {
+			return dst
+		}
+	}
+	return p.base.run(p, nil, dst)
+}
+
+// together appends the ads of one row that stands in several streams, in order of their ids.
+func (ix *Index) together(p *plan, streams []*stream, group *Group, dst []*Ad) []*Ad {
+	limit := p.limit
+	p.limit, p.page = -1, p.page[:0]
+	take := func(s *stream) {
+		if h, r := s.head(p); h != nil && compareRows(h.group(r), group) == 0 {
+			s.take()
+			p.page = h.emit(p, r, p.page)
+		}
+	}
+	take(&p.base)
+	for _, s := range streams {
+		take(s)
+	}
+	p.limit = limit
+	slices.SortFunc(p.page, Compare)
+	for _, ad := range p.page {
+		if dst = append(dst, ad); len(dst) == limit {
+			break
+		}
+	}
+	return dst
 }
 
 // Len is the number of ads.
-func (ix *Index) Len() int { return len(ix.ads) }
+func (ix *Index) Len() int { return ix.count }
+
+// Tables are those of the snapshot. They must not be changed.
+func (ix *Index) Tables() *Tables { return &ix.tables }
 
 // Ad finds an ad by its id.
 func (ix *Index) Ad(id campaign.AdID) (*Ad, bool) {
-	pos, ok := ix.ids[id]
-	if !ok {
-		return nil, false
+	for _, p := range ix.parts() {
+		if i := p.find(id); i >= 0 && !p.isDead(i) {
+			return &p.ads[i], true
+		}
 	}
-	return ix.ads[pos], true
+	return nil, false
 }
 
-// Ads walks all ads in the order of the index.
-func (ix *Index) Ads() iter.Seq[*Ad] { return slices.Values(ix.ads) }
-
-// All walks every ad in the order of the index with what Match says of it. It is for explaining: it costs as much as the rule.
-func (ix *Index) All(q *Query) iter.Seq2[*Ad, Miss] {
-	return func(yield func(*Ad, Miss) bool) {
-		var f facts
-		f.learn(q)
-		for _, ad := range ix.ads {
-			if !yield(ad, match(ad, &f)) {
+// parts walks the parts, the newest first.
+func (ix *Index) parts() iter.Seq2[int, *part] {
+	return func(yield func(int, *part) bool) {
+		for i, p := range ix.deltas {
+			if p != nil && !yield(i-len(ix.deltas), p) {
+				return
+			}
+		}
+		for i, p := range ix.base {
+			if !yield(i, p) {
 				return
 			}
 		}
 	}
 }
 
-// byBound is the order of the index.
-func byBound(a, b *Ad) int {
-	if c := cmp.Compare(b.Bound, a.Bound); c != 0 {
-		return c
-	}
-	return cmp.Compare(a.AdID, b.AdID)
-}
-
-// inOrder returns the ads in the order of the index, the last of each id.
-func inOrder(ads []*Ad) []*Ad {
-	last := make(map[campaign.AdID]*Ad, len(ads))
-	for _, ad := range ads {
-		last[ad.AdID] = ad
-	}
-	list := make([]*Ad, 0, len(last))
-	for _, ad := range last {
-		list = append(list, ad)
-	}
-	slices.SortFunc(list, byBound)
-	return list
-}
-
-// build takes ads in order.
-func build(ads []*Ad, plans *sync.Pool) *Index {
-	n := len(ads)
-	ix := &Index{ads: ads, ids: make(map[campaign.AdID]uint32, n), plans: plans}
-	placement, place, gender := newDimensionBuilder[string](n), newDimensionBuilder[string](n), newDimensionBuilder[string](n)
-	age, appType, locale := newDimensionBuilder[int](n), newDimensionBuilder[string](n), newDimensionBuilder[string](n)
-	interest, word, text := newDimensionBuilder[string](n), newDimensionBuilder[string](n), newDimensionBuilder[string](n)
-	include, exclude := newDimensionBuilder[campaign.AudienceID](n), newDimensionBuilder[campaign.AudienceID](n)
-	for i, ad := range ads {
-		pos, spec := uint32(i), &ad.Spec
-		ix.ids[ad.AdID] = pos
-		if ad.PlacementGroup == placementAll {
-			placement.pass(pos)
-		} else {
-			placement.add(pos, ad.PlacementGroup)
-		}
-		if spec.Locations == nil {
-			place.addAll(pos, spec.Regions)
-		} else {
-			place.addAll(pos, spec.Locations)
-			for _, region := range spec.Regions {
-				place.add(pos, region)
+// Ads walks all ads, in no particular order.
+func (ix *Index) Ads() iter.Seq[*Ad] {
+	return func(yield func(*Ad) bool) {
+		for _, p := range ix.parts() {
+			for i := range p.ads {
+				if !p.isDead(i) && !yield(&p.ads[i]) {
+					return
+				}
 			}
 		}
-		gender.addAll(pos, spec.Genders)
-		addAges(age, pos, spec.Ages)
-		appType.addAll(pos, spec.AppTypes)
-		locale.addAll(pos, spec.Locales)
-		interest.addAll(pos, spec.Interests)
-		addKeywords(word, text, pos, ad)
-		include.addAll(pos, spec.AudienceInclude)
-		exclude.addAll(pos, spec.AudienceExclude)
 	}
-	ix.placement, ix.place, ix.gender = placement.build(), place.build(), gender.build()
-	ix.age, ix.appType, ix.locale = age.build(), appType.build(), locale.build()
-	ix.interest, ix.word, ix.text = interest.build(), word.build(), text.build()
-	ix.include, ix.exclude = include.build(), exclude.build()
-	return ix
 }
 
-func addAges(age *dimensionBuilder[int], pos uint32, ages Ages) {
-	if ages == AnyAge {
-		age.pass(pos)
-	}
-	for bit := range ageBits {
-		if ages>>bit&1 == 1 {
-			age.add(pos, bit)
+// All walks every ad in the order of the index with what Match says of it. It is for explaining: what it yields costs as much as
+// the rule.
+func (ix *Index) All(q *Query) iter.Seq2[*Ad, Miss] {
+	return func(yield func(*Ad, Miss) bool) {
+		p := plan{everything: true, limit: -1}
+		p.facts.learn(q, &ix.tables)
+		for _, ad := range ix.scan(&p, make([]*Ad, 0, ix.count)) {
+			miss := MissExcluded
+			if !p.facts.excludes(ad) {
+				miss = ad.Rule().miss(&p.facts)
+			}
+			if !yield(ad, miss) {
+				return
+			}
 		}
 	}
 }
 
-func addKeywords(word, text *dimensionBuilder[string], pos uint32, ad *Ad) {
-	if len(ad.Keywords) == 0 {
-		text.pass(pos)
+// Bytes is about how much memory the index takes beside what ads and groups point to: what matching needs.
+func (ix *Index) Bytes() int64 {
+	var n int64
+	for _, p := range ix.parts() {
+		n += int64(p.bytes() + len(p.dead)*8)
 	}
-	if len(ad.positive) == 0 {
-		word.pass(pos)
-	}
-	for i := range ad.positive {
-		if w := ad.positive[i].longestWord(); len(w) > 0 {
-			word.add(pos, string(w))
-		}
-	}
+	return n
 }
 
 // Replica holds the index that serves, and lets it be exchanged while it is read. The zero value holds an empty index.
@@ -189,7 +226,7 @@ func (r *Replica) Current() *Index {
 	if ix := r.current.Load(); ix != nil {
 		return ix
 	}
-	return Build(nil)
+	return Build(nil, Tables{})
 }
 
 // Store makes ix the current one. It must not be nil.

@@ -14,18 +14,9 @@ import (
 
 // byRule is the answer of a plain loop.
 func byRule(ads []*targeting.Ad, q *targeting.Query, k int) []campaign.AdID {
-	sorted := slices.SortedFunc(slices.Values(ads), func(a, b *targeting.Ad) int {
-		switch {
-		case a.Bound > b.Bound:
-			return -1
-		case a.Bound < b.Bound:
-			return 1
-		}
-		return int(a.AdID - b.AdID)
-	})
 	ids := []campaign.AdID{}
-	for _, a := range sorted {
-		if len(ids) != k && targeting.Match(a, q) == targeting.Matched {
+	for _, a := range slices.SortedFunc(slices.Values(ads), targeting.Compare) {
+		if len(ids) != k && targeting.Match(a, q, &tables) == targeting.Matched {
 			ids = append(ids, a.AdID)
 		}
 	}
@@ -48,7 +39,7 @@ func TestIndexAnswersWhatTheRuleAnswers(t *testing.T) {
 		for id := range d.n(40) {
 			ads = append(ads, anAd(t, d, campaign.AdID(id+1)))
 		}
-		ix := targeting.Build(ads)
+		ix := targeting.Build(ads, tables)
 		require.Equal(t, len(ads), ix.Len())
 		for range 5 {
 			q, k := aQuery(d), d.n(12)-1
@@ -66,7 +57,7 @@ func TestIndexAnswersWhatTheRuleAnswersOnManyAds(t *testing.T) {
 	for id := range 3000 {
 		ads = append(ads, anAd(t, d, campaign.AdID(id+1)))
 	}
-	ix := targeting.Build(ads)
+	ix := targeting.Build(ads, tables)
 	hits := 0
 	for range 100 {
 		q, k := aQuery(d), d.n(100)-1
@@ -81,7 +72,7 @@ func TestApplyEqualsBuild(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		d := rapidDraws{t}
-		ix := targeting.Build(nil)
+		ix := targeting.Build(nil, tables)
 		now := map[campaign.AdID]*targeting.Ad{}
 		for range 4 {
 			var upserts []*targeting.Ad
@@ -97,7 +88,9 @@ func TestApplyEqualsBuild(t *testing.T) {
 				delete(now, id)
 			}
 			before, was := ix, idsOf(slices.Collect(ix.Ads()))
-			ix = ix.Apply(upserts, removals)
+			var err error
+			ix, err = ix.Apply(targeting.Change{Upserts: upserts, Removals: removals})
+			require.NoError(t, err)
 			require.Equal(t, was, idsOf(slices.Collect(before.Ads())), "the old snapshot changed")
 
 			var ads []*targeting.Ad
@@ -105,7 +98,7 @@ func TestApplyEqualsBuild(t *testing.T) {
 				ads = append(ads, a)
 				got, ok := ix.Ad(a.AdID)
 				require.True(t, ok)
-				require.Same(t, a, got)
+				require.Equal(t, *a, *got)
 			}
 			require.Equal(t, len(now), ix.Len())
 			q := aQuery(d)
@@ -121,10 +114,10 @@ func TestAllSaysOfEveryAdWhatTheRuleSays(t *testing.T) {
 	for id := range 200 {
 		ads = append(ads, anAd(t, d, campaign.AdID(id+1)))
 	}
-	ix, q := targeting.Build(ads), aQuery(d)
+	ix, q := targeting.Build(ads, tables), aQuery(d)
 	seen, last := 0, 1e18
 	for a, miss := range ix.All(q) {
-		require.Equal(t, targeting.Match(a, q), miss)
+		require.Equal(t, targeting.Match(a, q, &tables), miss)
 		require.LessOrEqual(t, a.Bound, last)
 		seen, last = seen+1, a.Bound
 	}
@@ -140,14 +133,14 @@ func TestMatchAppendsAndDoesNotAllocate(t *testing.T) {
 	for id := range 2000 {
 		ads = append(ads, anAd(t, d, campaign.AdID(id+2)))
 	}
-	ix := targeting.Build(ads)
+	ix := targeting.Build(ads, tables)
 	q := &targeting.Query{
 		Now: noon, Placement: targeting.PlacementSearch, Country: "US", Region: "US-CA", Gender: "female", Age: 27, Locale: "en-US",
 		AppType: "iphone", Interests: []string{"1", "2"}, SearchQuery: "buy red shoes", Audiences: audiences[:1], AudiencesKnown: true,
 	}
 	dst := append(make([]*targeting.Ad, 0, 300), ads[0])
 	dst = ix.Match(q, 200, dst)
-	require.Same(t, ads[0], dst[0])
+	require.Equal(t, *ads[0], *dst[0])
 	require.Greater(t, len(dst), 10)
 	if raced {
 		return
@@ -160,7 +153,7 @@ func TestReplicaIsNeverNil(t *testing.T) {
 	t.Parallel()
 	var r targeting.Replica
 	require.Zero(t, r.Current().Len())
-	ix := targeting.Build([]*targeting.Ad{ad(t, `{}`)})
+	ix := targeting.Build([]*targeting.Ad{ad(t, `{}`)}, tables)
 	r.Store(ix)
 	require.Same(t, ix, r.Current())
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	"gavel/campaign"
 )
@@ -82,29 +83,31 @@ func (k *keyword) isIn(phrase []byte) bool {
 	return false
 }
 
-// matchKeywords is the rule for all keywords of an ad.
-func matchKeywords(positive, negative []keyword, phrases [][]byte) bool {
-	for i := range negative {
-		if negative[i].hits(phrases) {
+// matchKeywords is the rule for all keywords of an ad: no negative one may hit, and if there are positive ones, one must.
+func matchKeywords(keywords []keyword, phrases [][]byte) bool {
+	positive, hit := false, false
+	for i := range keywords {
+		k := &keywords[i]
+		switch {
+		case k.isNegative() && k.hits(phrases):
 			return false
+		case !k.isNegative():
+			positive, hit = true, hit || k.hits(phrases)
 		}
 	}
-	for i := range positive {
-		if positive[i].hits(phrases) {
-			return true
-		}
-	}
-	return len(positive) == 0
+	return hit || !positive
 }
 
-// longestWord is the word, with its spaces, without which the keyword is not found, and most likely a rare one; nil if there
-// is none.
-func (k *keyword) longestWord() []byte {
-	var longest []byte
-	for word := range words(k.text) {
-		if len(word) > len(longest) {
-			longest = word
+// longestWord is the word, with its spaces, without which a keyword is not found, and most likely a rare one; "" if there is none.
+// text is as appendWords makes it.
+func longestWord(text string) string {
+	longest := ""
+	for len(text) > 1 {
+		n := strings.IndexByte(text[1:], ' ') + 2
+		if n > len(longest) {
+			longest = text[:n]
 		}
+		text = text[n-1:]
 	}
 	return longest
 }

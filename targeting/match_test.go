@@ -40,7 +40,9 @@ func TestWhatIsKnownMeetsTheSpec(t *testing.T) {
 		"another app type":                          {`{"APPTYPE":["web"]}`, q{AppType: "web_mobile"}, targeting.MissAppType},
 		"several interests against several":         {`{"INTEREST":["1","2"]}`, q{Interests: []string{"3", "2"}}, targeting.Matched},
 		"the same interests against themselves":     {`{"INTEREST":["1","2"]}`, q{Interests: []string{"2", "1"}}, targeting.Matched},
-		"several interests, none in common":         {`{"INTEREST":["1","2"]}`, q{Interests: []string{"3", "4"}}, targeting.MissInterest},
+		"several interests, none in common":         {`{"INTEREST":["1","2"]}`, q{Interests: []string{"6", "4"}}, targeting.MissInterest},
+		"an interest below the targeted one":        {`{"INTEREST":["1"]}`, q{Interests: []string{"3"}}, targeting.Matched},
+		"an interest above the targeted one":        {`{"INTEREST":["3"]}`, q{Interests: []string{"1", "2"}}, targeting.MissInterest},
 		"audience":                                  {`{"AUDIENCE_INCLUDE":["11"]}`, q{Audiences: ids(12, 11), AudiencesKnown: true}, targeting.Matched},
 		"not in the audience":                       {`{"AUDIENCE_INCLUDE":["11"]}`, q{Audiences: ids(12), AudiencesKnown: true}, targeting.MissAudience},
 		"only-negative spec, not in it":             {`{"AUDIENCE_EXCLUDE":["11"]}`, q{Audiences: ids(12), AudiencesKnown: true}, targeting.Matched},
@@ -108,7 +110,12 @@ func TestPlacementScheduleAndExclusions(t *testing.T) {
 
 func TestNewAdRefusesWhatItCannotUnderstand(t *testing.T) {
 	t.Parallel()
-	good := ad(t, `{}`).ServingAd
+	good := campaign.ServingAd{
+		AdID: 1, AdGroupID: 2, CampaignID: 3, AdAccountID: 4, Currency: "USD", TimeZone: "UTC",
+		BillableEvent: campaign.BillImpression, BidMicros: 1000, PlacementGroup: "ALL", Targeting: []byte(`{}`),
+	}
+	_, err := targeting.NewAd(good, bounds)
+	require.NoError(t, err)
 	tests := map[string]func(*campaign.ServingAd){
 		"spec":           func(s *campaign.ServingAd) { s.Targeting = []byte(`{"GENDER":[]}`) },
 		"billable event": func(s *campaign.ServingAd) { s.BillableEvent = "INSTALL" },
@@ -180,6 +187,6 @@ func FuzzIndex(f *testing.F) {
 			ads = append(ads, anAd(t, d, campaign.AdID(id+1)))
 		}
 		q, k := aQuery(d), d.n(10)-1
-		require.Equal(t, byRule(ads, q, k), idsOf(targeting.Build(ads).Match(q, k, nil)))
+		require.Equal(t, byRule(ads, q, k), idsOf(targeting.Build(ads, tables).Match(q, k, nil)))
 	})
 }

@@ -1,179 +1,376 @@
 package targeting
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 )
 
-// plan is one query made ready for an index: the columns to AND, most selective first.
+// plan is one query made ready for an index, and where its scan has come to. It is kept in a pool with all its memory.
 type plan struct {
 	facts facts
+	// everything says that all rows are wanted, whatever the query.
+	everything bool
+	limit      int // of dst; negative: none
+	base       stream
+	deltas     [2]stream
+	page       []*Ad // the ads of one row that is in several streams
+}
+
+// part is a segment in an index, with the ads that are not there any more.
+type part struct {
+	*Segment
+	// dead has a bit for each ad that was removed or replaced; nil if none was. It does not change.
+	dead []uint64
+	gone int
+}
+
+func (p *part) live() int { return len(p.ads) - p.gone }
+
+func (p *part) isDead(i int) bool { return p.dead != nil && p.dead[i/64]>>(i%64)&1 == 1 }
+
+// stream gives the rows of some parts that match, in order.
+type stream struct {
+	parts []*part // what is left; the first is being read
+	query segmentQuery
+	ready bool // query is that of the first part
+
+	first int   // word at which the next block begins
+	words block // what is left of the present block
+	word  int   // place in words
+}
+
+// segmentQuery is a query made ready for a segment: the columns to AND, most selective first.
+type segmentQuery struct {
 	// all must each hold; none must not.
 	all  []union
 	none []column
 	// columns are those of all.
 	columns []column
+	// empty says that no row can match.
+	empty bool
 }
 
-// union is a set of ads as the OR of columns. The columns are plan.columns[from:to].
+// union is a set of rows as the OR of columns, those of segmentQuery.columns from from to to, the dense ones up to dense.
 type union struct {
-	from, to int
-	count    int // of the ads, at most
+	from, dense, to int
+	count           int // of the rows, at most
 }
 
-// Match appends to dst the first k ads of the index order that match the query, all if k is negative. What it finds is what
-// the rule finds. It allocates only to grow dst.
-func (ix *Index) Match(q *Query, k int, dst []*Ad) []*Ad {
-	if k == 0 || len(ix.ads) == 0 {
-		return dst
+func (s *stream) reset(parts []*part) { s.parts, s.ready = parts, false }
+
+// release forgets what the plan points to, so that an old snapshot can be collected.
+func (p *plan) release() {
+	for _, s := range []*stream{&p.base, &p.deltas[0], &p.deltas[1]} {
+		s.parts = nil
+		clear(s.query.columns)
+		clear(s.query.none)
 	}
-	p := ix.plans.Get().(*plan)
-	defer ix.release(p)
-	p.facts.learn(q)
-	ix.plan(p)
-	limit := len(dst) + k
-	if k < 0 {
-		limit = -1
+	clear(p.page)
+	p.facts.Query = nil
+	clear(p.facts.interests)
+}
+
+// begin makes the first part ready.
+func (s *stream) begin(p *plan) {
+	s.ready, s.first, s.word, s.words = true, 0, blockWords, block{}
+	s.query.reset()
+	if !p.everything {
+		s.query.make(s.parts[0].Segment, &p.facts)
 	}
-	for first := 0; first < wordsFor(len(ix.ads)); first += blockWords {
-		b, empty := p.block(first, len(ix.ads))
-		if empty {
-			continue
+}
+
+// run appends the ads of the rows that stand before a row of another stream, all if that is nil, until dst has the plan's limit
+// or the stream is at its end.
+func (s *stream) run(p *plan, before *Group, dst []*Ad) []*Ad {
+	bound := math.Inf(-1)
+	if before != nil {
+		bound = before.Bound
+	}
+	for len(s.parts) > 0 {
+		if !s.ready {
+			s.begin(p)
 		}
-		for i, w := range b {
-			for ; w != 0; w &= w - 1 {
-				ad := ix.ads[(first+i)*64+bits.TrailingZeros64(w)]
-				if !confirm(ad, &p.facts) {
-					continue
+		here := s.parts[0]
+		for !s.query.empty {
+			for s.word < blockWords {
+				w := s.words[s.word]
+				for w != 0 {
+					row := (s.first-blockWords+s.word)*64 + bits.TrailingZeros64(w)
+					if b := here.bounds[row]; b <= bound && (b < bound || compareRows(here.group(row), before) >= 0) {
+						s.words[s.word] = w
+						return dst
+					}
+					w &= w - 1
+					if dst = here.emit(p, row, dst); len(dst) == p.limit {
+						s.words[s.word] = w
+						return dst
+					}
 				}
-				dst = append(dst, ad)
-				if len(dst) == limit {
-					return dst
+				s.word++
+			}
+			if !s.nextBlock(here.rows()) {
+				break
+			}
+		}
+		s.parts, s.ready = s.parts[1:], false
+	}
+	return dst
+}
+
+// head is the next row that may match, without taking it: its part and its number, or nil at the end.
+func (s *stream) head(p *plan) (*part, int) {
+	for len(s.parts) > 0 {
+		if !s.ready {
+			s.begin(p)
+		}
+		for !s.query.empty {
+			for ; s.word < blockWords; s.word++ {
+				if w := s.words[s.word]; w != 0 {
+					return s.parts[0], (s.first-blockWords+s.word)*64 + bits.TrailingZeros64(w)
 				}
 			}
+			if !s.nextBlock(s.parts[0].rows()) {
+				break
+			}
+		}
+		s.parts, s.ready = s.parts[1:], false
+	}
+	return nil, 0
+}
+
+// take removes the row that head has shown.
+func (s *stream) take() { s.words[s.word] &= s.words[s.word] - 1 }
+
+// nextBlock finds the next block with a row that may match.
+func (s *stream) nextBlock(rows int) bool {
+	for s.first*64 < rows {
+		first := s.first
+		s.first += blockWords
+		if s.query.block(first, rows, &s.words) {
+			s.word = 0
+			return true
+		}
+	}
+	s.words, s.word = block{}, blockWords
+	return false
+}
+
+// emit appends the ads of a row that match, as many as the limit allows.
+func (p *part) emit(pl *plan, row int, dst []*Ad) []*Ad {
+	if !pl.everything && !p.confirm(row, &pl.facts) {
+		return dst
+	}
+	for i := p.first[row]; i < p.first[row+1]; i++ {
+		if p.isDead(int(i)) {
+			continue
+		}
+		ad := &p.ads[i]
+		if !pl.everything && pl.facts.excludes(ad) {
+			continue
+		}
+		if dst = append(dst, ad); len(dst) == pl.limit {
+			break
 		}
 	}
 	return dst
 }
 
+func (f *facts) excludes(ad *Ad) bool {
+	return len(f.ExcludeAds) > 0 && slices.Contains(f.ExcludeAds, ad.AdID) ||
+		len(f.ExcludeAdAccounts) > 0 && slices.Contains(f.ExcludeAdAccounts, ad.AdAccountID)
+}
+
 // confirm asks what the columns cannot say.
-func confirm(ad *Ad, f *facts) bool {
-	return ad.isOn(f) && matchKeywords(ad.positive, ad.negative, f.phrases) &&
-		!slices.Contains(f.ExcludeAds, ad.AdID) && !slices.Contains(f.ExcludeAdAccounts, ad.AdAccountID)
-}
-
-// release forgets what the plan points to, so that an old snapshot can be collected.
-func (ix *Index) release(p *plan) {
-	clear(p.columns)
-	clear(p.none)
-	p.facts.Query = nil
-	p.all, p.none, p.columns = p.all[:0], p.none[:0], p.columns[:0]
-	ix.plans.Put(p)
-}
-
-// plan turns the facts into columns.
-func (ix *Index) plan(p *plan) {
-	f := &p.facts
-	restrict(p, &ix.placement, string(f.Placement))
-	restrict(p, &ix.place, f.Country, f.DMA, f.Region)
-	restrict(p, &ix.gender, f.gender)
-	restrict(p, &ix.age, ageBit(f.Age))
-	restrict(p, &ix.appType, f.AppType)
-	if f.locale == f.language {
-		restrict(p, &ix.locale, f.language)
-	} else {
-		restrict(p, &ix.locale, f.language, f.locale)
+func (s *Segment) confirm(row int, f *facts) bool {
+	asked := s.asked[row/64]>>(row%64)&1 == 1
+	if s.spans != nil && !asked {
+		minute := int64(s.spans[row].from) * minuteMicro
+		until := int64(s.spans[row].until) * minuteMicro
+		asked = f.micros < minute || f.micros >= until
 	}
-	restrict(p, &ix.interest, f.Interests...)
-	if f.tooMuchText {
-		restrict(p, &ix.text)
+	return !asked || s.code(row).confirm(f)
+}
+
+// confirm asks the schedule, the hours and the keywords.
+func (c code) confirm(f *facts) bool {
+	r := reader{s: string(c)}
+	_, parts := r.head()
+	if parts&partSchedule != 0 && !isWithin(f.micros, int64(r.uvarint()), int64(r.uvarint())) {
+		return false
+	}
+	if parts&partHours != 0 {
+		hours := r.hours()
+		if !isInHours(&hours, f.hourIn(r.text())) {
+			return false
+		}
+	}
+	if parts&partKeywords == 0 {
+		return true
+	}
+	positive, hit := false, false
+	for range r.count(2) {
+		how, text := r.matchType(), r.text()
+		k := keyword{how: how}
+		f.word = append(f.word[:0], text...)
+		k.text = f.word
+		switch {
+		case k.isNegative():
+			if k.hits(f.phrases) {
+				return false
+			}
+		case hit:
+		default:
+			positive, hit = true, k.hits(f.phrases)
+		}
+	}
+	return hit || !positive
+}
+
+func (q *segmentQuery) reset() {
+	q.all, q.none, q.columns, q.empty = q.all[:0], q.none[:0], q.columns[:0], false
+}
+
+// make turns the facts into columns of a segment.
+func (q *segmentQuery) make(s *Segment, f *facts) {
+	restrict(q, &s.placement, string(f.Placement))
+	restrict(q, &s.place, f.Country, f.DMA, f.Region)
+	restrict(q, &s.gender, f.gender)
+	restrict(q, &s.age, ageBit(f.Age))
+	restrict(q, &s.appType, f.AppType)
+	if f.locale == f.language {
+		restrict(q, &s.locale, f.language)
 	} else {
-		ix.restrictWords(p)
+		restrict(q, &s.locale, f.language, f.locale)
+	}
+	restrict(q, &s.interest, f.interests...)
+	if f.tooMuchText {
+		restrict(q, &s.text)
+	} else {
+		q.restrictWords(&s.word, f)
 	}
 	if f.AudiencesKnown {
-		restrict(p, &ix.include, f.Audiences...)
+		restrict(q, &s.include, f.Audiences...)
 		for _, id := range f.Audiences {
-			if c, ok := ix.exclude.values[id]; ok {
-				p.none = append(p.none, c)
+			if c, ok := s.exclude.values[id]; ok {
+				q.none = append(q.none, c)
 			}
 		}
 	} else {
-		restrict(p, &ix.include)
-		restrict(p, &ix.exclude)
+		restrict(q, &s.include)
+		restrict(q, &s.exclude)
 	}
-	slices.SortFunc(p.all, func(a, b union) int { return a.count - b.count })
+	slices.SortFunc(q.all, func(a, b union) int { return a.count - b.count })
+	q.empty = len(q.all) > 0 && q.all[0].count == 0
 }
 
-// restrict demands that an ad is open to a key or has one of the values.
-func restrict[K comparable](p *plan, d *dimension[K], values ...K) {
+// restrict demands that a row is open to a key or has one of the values.
+func restrict[K comparable](q *segmentQuery, d *dimension[K], values ...K) {
 	if d.restricted == 0 {
 		return
 	}
-	u := union{from: len(p.columns)}
-	p.add(&u, d.open)
+	u := union{from: len(q.columns)}
 	for _, v := range values {
 		if c, ok := d.values[v]; ok {
-			p.add(&u, c)
+			q.columns = append(q.columns, c)
 		}
 	}
-	p.all = append(p.all, u)
+	q.close(u, &d.open, d.folded)
 }
 
 // restrictWords is restrict for the words of the phrases, which are not strings.
-func (ix *Index) restrictWords(p *plan) {
-	if ix.word.restricted == 0 {
+func (q *segmentQuery) restrictWords(d *dimension[string], f *facts) {
+	if d.restricted == 0 {
 		return
 	}
-	u := union{from: len(p.columns)}
-	p.add(&u, ix.word.open)
-	for _, phrase := range p.facts.phrases {
+	u := union{from: len(q.columns)}
+	for _, phrase := range f.phrases {
 		for word := range words(phrase) {
-			if c, ok := ix.word.values[string(word)]; ok {
-				p.add(&u, c)
+			if c, ok := d.values[string(word)]; ok {
+				q.columns = append(q.columns, c)
 			}
 		}
 	}
-	p.all = append(p.all, u)
+	q.close(u, &d.open, d.folded)
 }
 
-func (p *plan) add(u *union, c column) {
-	p.columns = append(p.columns, c)
-	u.to = len(p.columns)
-	u.count += c.count
+// close adds the open column, unless a dense one has it, and puts dense columns before lists.
+func (q *segmentQuery) close(u union, open *column, folded bool) {
+	u.dense = u.from
+	for i := u.from; i < len(q.columns); i++ {
+		if q.columns[i].dense != nil {
+			q.columns[i], q.columns[u.dense] = q.columns[u.dense], q.columns[i]
+			u.dense++
+		}
+	}
+	if (!folded || u.dense == u.from) && open.count > 0 {
+		q.columns = append(q.columns, *open)
+		last := len(q.columns) - 1
+		q.columns[u.dense], q.columns[last] = q.columns[last], q.columns[u.dense]
+		u.dense++
+	}
+	u.to = len(q.columns)
+	for _, c := range q.columns[u.from:u.to] {
+		u.count += c.count
+	}
+	q.all = append(q.all, u)
 }
 
-// block is the ads of the block that begins at a word, as far as columns can say, and whether there are none.
-func (p *plan) block(first, ads int) (b block, empty bool) {
+// block finds the rows of the block that begins at a word, as far as columns can say, and reports whether there are any.
+func (q *segmentQuery) block(first, rows int, b *block) bool {
 	for i := range b {
 		b[i] = ^uint64(0)
 	}
-	if rest := ads - first*64; rest < blockWords*64 {
-		clear(b[wordsFor(rest):])
+	if rest := rows - first*64; rest < blockRows {
+		clear(b[(rest+63)/64:])
 		if rest%64 != 0 {
 			b[rest/64] = 1<<(rest%64) - 1
 		}
 	}
-	for i := range p.all {
-		u := &p.all[i]
-		var may block
-		for c := u.from; c < u.to; c++ {
-			p.columns[c].or(&may, first)
-		}
-		var left uint64
-		for w := range b {
-			b[w] &= may[w]
-			left |= b[w]
-		}
-		if left == 0 {
-			return b, true
+	for i := range q.all {
+		if !q.and(&q.all[i], first, b) {
+			return false
 		}
 	}
-	for i := range p.none {
+	for i := range q.none {
 		var not block
-		p.none[i].or(&not, first)
+		c := &q.none[i]
+		if c.dense != nil {
+			not = *c.blockAt(first)
+		} else {
+			c.orList(&not, first)
+		}
 		for w := range b {
 			b[w] &^= not[w]
 		}
 	}
-	return b, false
+	return true
+}
+
+// and keeps what a union has of a block, and reports whether anything is left.
+func (q *segmentQuery) and(u *union, first int, b *block) bool {
+	var left uint64
+	if u.to == u.from+1 && u.dense == u.to {
+		only := q.columns[u.from].blockAt(first)
+		for w := range b {
+			b[w] &= only[w]
+			left |= b[w]
+		}
+		return left != 0
+	}
+	var may block
+	for i := u.from; i < u.dense; i++ {
+		c := q.columns[i].blockAt(first)
+		for w := range may {
+			may[w] |= c[w]
+		}
+	}
+	for i := u.dense; i < u.to; i++ {
+		q.columns[i].orList(&may, first)
+	}
+	for w := range b {
+		b[w] &= may[w]
+		left |= b[w]
+	}
+	return left != 0
 }

@@ -336,7 +336,7 @@ func (n *node) checks() []telemetry.Check {
 // destination looks an ad up in the replica and, when it is no longer served, in the database.
 func (n *node) destination(ctx context.Context, id campaign.AdID) (string, bool, error) {
 	if ad, ok := n.replica.Current().Ad(id); ok {
-		return ad.Creative.DestinationURL, true, nil
+		return ad.Creative().DestinationURL, true, nil
 	}
 	return n.serving.Destination(ctx, id)
 }

@@ -36,7 +36,7 @@ func TestChangesReachTheReplicaWithinASecond(t *testing.T) {
 	w.change(t, campaign.EntityAdAccount, 1, `UPDATE ad_accounts SET time_zone = 'Asia/Tokyo' WHERE id = 1`)
 	n.serves(t, "another time zone", func(ix *targeting.Index) bool {
 		for ad := range ix.Ads() {
-			if ad.TimeZone != "Asia/Tokyo" {
+			if ad.Zone.String() != "Asia/Tokyo" {
 				return false
 			}
 		}

@@ -1,8 +1,8 @@
 package indexer
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -153,16 +153,10 @@ func compare(ctx context.Context, source Source, store Reader, replica *targetin
 
 // holds reports whether the index has the ad exactly so.
 func holds(index *targeting.Index, want campaign.ServingAd) bool {
-	ad, found := index.Ad(want.AdID)
-	return found && fingerprint(ad.ServingAd) == fingerprint(want)
-}
-
-// fingerprint is equal for equal ads, whatever zone their times are written in and however their targeting is spaced.
-func fingerprint(ad campaign.ServingAd) string {
-	ad.StartTime, ad.EndTime = ad.StartTime.UTC(), ad.EndTime.UTC()
-	doc, err := json.Marshal(ad)
-	if err != nil {
-		return err.Error()
+	have, found := index.Ad(want.AdID)
+	if !found {
+		return false
 	}
-	return string(doc)
+	ad, err := targeting.NewAd(want, targeting.Bounds{MaxCTR: 1}) // the record does not depend on it
+	return err == nil && bytes.Equal(targeting.AppendAd(nil, ad), targeting.AppendAd(nil, have))
 }

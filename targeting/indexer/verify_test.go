@@ -30,7 +30,9 @@ func TestVerifyNamesWhatDiffers(t *testing.T) {
 	w.exec(t, `UPDATE ad_groups SET bid_micros = 5 WHERE id = 3`) // ads 5 and 6 are changed, and nobody is told
 	w.exec(t, `UPDATE ads SET status = 'PAUSED' WHERE id = 7`)    // should be gone
 	w.exec(t, `UPDATE ads SET status = 'PAUSED' WHERE id = 8`)    // gone from the replica only
-	n.replica.Store(n.replica.Current().Apply(nil, []campaign.AdID{8, 9}))
+	without, err := n.replica.Current().Apply(targeting.Change{Removals: []campaign.AdID{8, 9}})
+	require.NoError(t, err)
+	n.replica.Store(without)
 	r, err = indexer.Verify(t.Context(), source, store, n.replica)
 	require.NoError(t, err)
 	require.False(t, r.OK())

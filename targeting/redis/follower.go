@@ -239,7 +239,12 @@ func (f *Follower) apply(ctx context.Context, ids []campaign.AdID) error {
 			removals = append(removals, id)
 		}
 	}
-	f.c.Replica.Store(f.c.Replica.Current().Apply(upserts, removals))
+	next, err := f.c.Replica.Current().Apply(targeting.Change{Upserts: upserts, Removals: removals})
+	if err != nil {
+		return err
+	}
+	next, _ = next.Merge()
+	f.c.Replica.Store(next)
 	return nil
 }
 
@@ -272,7 +277,7 @@ func (f *Follower) load(ctx context.Context, generation string, seq int64, at ti
 			ads = append(ads, ad)
 		}
 	}
-	f.c.Replica.Store(targeting.Build(ads))
+	f.c.Replica.Store(targeting.Build(ads, targeting.Tables{}))
 	f.generation, f.last = generation, seq
 	f.mu.Lock()
 	f.status.LoadedAt = at

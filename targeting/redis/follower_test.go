@@ -31,9 +31,9 @@ func TestFollowerBootsFromRedisAlone(t *testing.T) {
 	ad, found := ix.Ad(2001)
 	require.True(t, found)
 	require.Equal(t, money.Micros(9), ad.BidMicros)
-	require.Equal(t, []string{"US"}, ad.Spec.Locations)
+	require.Equal(t, []string{"US"}, ad.Rule().Locations)
 	require.Equal(t, "Europe/Berlin", ad.Zone.String())
-	require.True(t, ad.StartTime.Equal(noon))
+	require.True(t, ad.Rule().StartMicros == noon.UnixMicro())
 }
 
 func TestAChangeIsServedWithinASecond(t *testing.T) {

@@ -1,0 +1,277 @@
+package targeting
+
+import "gavel/campaign"
+
+// Segment is up to 65,536 rows in the order of an index, with a column for each value that their targeting names. A row is the
+// ads with one bound and one targeting, however many they are. It is immutable and safe for concurrent use.
+type Segment struct {
+	// ads are by row, and within a row by id; first is where each row begins, with the number of ads at the end.
+	ads   []Ad
+	first []uint32
+	// bounds are those of the rows.
+	bounds []float64
+
+	// spans are the schedules of the rows, nil if no row has one.
+	spans []span
+	// asked are the rows with something that columns cannot say: hours of the week, or keywords beyond their longest words.
+	asked []uint64
+
+	dimensions
+
+	// table finds an ad by its id: open addressing; 0 is empty, else the place in ads plus 1.
+	table []uint32
+}
+
+// dimensions are the columns of a segment.
+type dimensions struct {
+	placement dimension[string]
+	place     dimension[string]
+	gender    dimension[string]
+	age       dimension[int]
+	appType   dimension[string]
+	locale    dimension[string]
+	interest  dimension[string]
+	// word has the longest word of each positive keyword; text has no values: its open column is the rows without keywords.
+	word, text       dimension[string]
+	include, exclude dimension[campaign.AudienceID]
+}
+
+// span is a schedule in whole minutes since 1970, rounded inwards: within it the row is on for sure, outside of it and a minute
+// more it is off, and in between the code is asked.
+type span struct{ from, until int32 }
+
+const (
+	always      = 1<<31 - 1
+	minuteMicro = 60_000_000
+)
+
+func newSpan(start, end int64) span {
+	s := span{-always, always}
+	if start != 0 {
+		s.from = clampMinute(ceilDiv(start, minuteMicro))
+	}
+	if end != 0 {
+		s.until = clampMinute(end / minuteMicro)
+	}
+	return s
+}
+
+func ceilDiv(n, d int64) int64 { return -(-n / d) }
+
+func clampMinute(m int64) int32 { return int32(min(max(m, -always+1), always-1)) }
+
+// newSegment makes a segment of ads in order, no two with one id, that fit into maxRows rows. It copies them.
+func newSegment(ads []Ad) *Segment {
+	s := &Segment{ads: ads}
+	for i := range ads {
+		if i == 0 || compareRows(ads[i-1].Group, ads[i].Group) != 0 {
+			s.first = append(s.first, uint32(i))
+			s.bounds = append(s.bounds, ads[i].Bound)
+		}
+	}
+	s.first = append(s.first, uint32(len(ads)))
+	s.setTable()
+	s.setSchedules()
+	s.dimensions = s.columns()
+	return s
+}
+
+// adBytes is the size of an Ad.
+const adBytes = 32
+
+// rows is how many rows there are.
+func (s *Segment) rows() int { return len(s.bounds) }
+
+// Ads is how many ads there are.
+func (s *Segment) Ads() int { return len(s.ads) }
+
+// group is a group of the row; all of the row have its bound and its targeting.
+func (s *Segment) group(row int) *Group { return s.ads[s.first[row]].Group }
+
+func (s *Segment) code(row int) code { return s.group(row).code }
+
+// setTable reports whether all ids are different.
+func (s *Segment) setTable() bool {
+	size := 8
+	for size < len(s.ads)*3/2 {
+		size *= 2
+	}
+	s.table = make([]uint32, size)
+	for i := range s.ads {
+		at := slot(s.ads[i].AdID, size)
+		for ; s.table[at] != 0; at = (at + 1) & (size - 1) {
+			if s.ads[s.table[at]-1].AdID == s.ads[i].AdID {
+				return false
+			}
+		}
+		s.table[at] = uint32(i + 1)
+	}
+	return true
+}
+
+// slot spreads ids, which may be consecutive, over a table whose size is a power of two.
+func slot(id campaign.AdID, size int) int {
+	return int(uint64(id)*0x9e3779b97f4a7c15>>32) & (size - 1)
+}
+
+// find is the place of an ad in ads, -1 if it is not here.
+func (s *Segment) find(id campaign.AdID) int {
+	for at := slot(id, len(s.table)); s.table[at] != 0; at = (at + 1) & (len(s.table) - 1) {
+		if i := int(s.table[at] - 1); s.ads[i].AdID == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// setSchedules finds the rows that columns do not decide.
+func (s *Segment) setSchedules() {
+	s.asked = make([]uint64, wordsFor(s.rows()))
+	for row := range s.rows() {
+		r := reader{s: string(s.code(row))}
+		_, parts := r.head()
+		if parts&(partHours|partKeywords) != 0 {
+			s.asked[row/64] |= 1 << (row % 64)
+		}
+		if parts&partSchedule == 0 {
+			continue
+		}
+		if s.spans == nil {
+			s.spans = make([]span, s.rows())
+			for i := range s.spans {
+				s.spans[i] = span{-always, always}
+			}
+		}
+		s.spans[row] = newSpan(int64(r.uvarint()), int64(r.uvarint()))
+	}
+}
+
+// columns makes the columns from the codes.
+func (s *Segment) columns() dimensions {
+	n := s.rows()
+	b := columnsBuilder{
+		placement: newDimensionBuilder[string](n), place: newDimensionBuilder[string](n), gender: newDimensionBuilder[string](n),
+		age: newDimensionBuilder[int](n), appType: newDimensionBuilder[string](n), locale: newDimensionBuilder[string](n),
+		interest: newDimensionBuilder[string](n), word: newDimensionBuilder[string](n), text: newDimensionBuilder[string](n),
+		include: newDimensionBuilder[campaign.AudienceID](n), exclude: newDimensionBuilder[campaign.AudienceID](n),
+	}
+	b.exclude.folded = false // its values are taken away
+	for row := range n {
+		b.add(row, s.code(row))
+	}
+	return dimensions{
+		placement: b.placement.build(), place: b.place.build(), gender: b.gender.build(), age: b.age.build(), appType: b.appType.build(),
+		locale: b.locale.build(), interest: b.interest.build(), word: b.word.build(), text: b.text.build(),
+		include: b.include.build(), exclude: b.exclude.build(),
+	}
+}
+
+type columnsBuilder struct {
+	placement, place, gender, appType, locale, interest, word, text *dimensionBuilder[string]
+	age                                                             *dimensionBuilder[int]
+	include, exclude                                                *dimensionBuilder[campaign.AudienceID]
+}
+
+// add reads the code of a row.
+func (b *columnsBuilder) add(row int, c code) {
+	r := reader{s: string(c)}
+	placement, parts := r.head()
+	if placementGroups[placement] == placementAll {
+		b.placement.pass(row)
+	} else {
+		b.placement.add(row, placementGroups[placement])
+	}
+	if parts&partSchedule != 0 {
+		r.uvarint()
+		r.uvarint()
+	}
+	if parts&partHours != 0 {
+		r.hours()
+		r.text()
+	}
+	b.addKeywords(row, parts&partKeywords != 0, &r)
+	addTexts(b.place, row, parts&partPlaces != 0, &r)
+	addNames(b.gender, row, parts&partGenders != 0, genderNames[:], &r)
+	if parts&partAges == 0 {
+		b.age.pass(row)
+	} else {
+		ages := r.uint64()
+		for bit := range ageBits {
+			if ages>>bit&1 == 1 {
+				b.age.add(row, bit)
+			}
+		}
+	}
+	addNames(b.appType, row, parts&partAppTypes != 0, appTypeNames[:], &r)
+	addTexts(b.locale, row, parts&partLocales != 0, &r)
+	addTexts(b.interest, row, parts&partInterests != 0, &r)
+	addAudiences(b.include, row, parts&partInclude != 0, &r)
+	addAudiences(b.exclude, row, parts&partExclude != 0, &r)
+}
+
+func addTexts(b *dimensionBuilder[string], row int, restricted bool, r *reader) {
+	if !restricted {
+		b.pass(row)
+		return
+	}
+	for range r.count(1) {
+		b.add(row, r.text())
+	}
+}
+
+func addNames(b *dimensionBuilder[string], row int, restricted bool, names []string, r *reader) {
+	if !restricted {
+		b.pass(row)
+		return
+	}
+	set := r.byte()
+	for i, name := range names {
+		if set>>i&1 == 1 {
+			b.add(row, name)
+		}
+	}
+}
+
+func addAudiences(b *dimensionBuilder[campaign.AudienceID], row int, restricted bool, r *reader) {
+	if !restricted {
+		b.pass(row)
+		return
+	}
+	var id uint64
+	for range r.count(1) {
+		id += r.uvarint()
+		b.add(row, campaign.AudienceID(id))
+	}
+}
+
+func (b *columnsBuilder) addKeywords(row int, there bool, r *reader) {
+	positive := false
+	if there {
+		for range r.count(2) {
+			k := keyword{how: r.matchType()}
+			text := r.text()
+			if k.isNegative() {
+				continue
+			}
+			positive = true
+			if w := longestWord(text); w != "" {
+				b.word.add(row, w)
+			}
+		}
+	} else {
+		b.text.pass(row)
+	}
+	if !positive {
+		b.word.pass(row)
+	}
+}
+
+// bytes is about how much memory the segment takes beside the ads themselves.
+func (s *Segment) bytes() int {
+	n := len(s.ads)*adBytes + len(s.first)*4 + len(s.bounds)*8 + len(s.spans)*8 + len(s.asked)*8 + len(s.table)*4
+	d := &s.dimensions
+	for _, t := range []*dimension[string]{&d.placement, &d.place, &d.gender, &d.appType, &d.locale, &d.interest, &d.word, &d.text} {
+		n += t.bytes(24)
+	}
+	return n + d.age.bytes(8) + d.include.bytes(8) + d.exclude.bytes(8)
+}
