@@ -83,8 +83,9 @@ func (b *dimensionBuilder[K]) build() dimension[K] {
 	return d
 }
 
-// isDense says that words are smaller than a list: from one row in 16.
-func isDense(count, rows int) bool { return count*16 >= rows }
+// isDense says that a column is words: from one row in 128. A list is smaller up to one row in 16, but a block of words is added in
+// the time of some six rows of a list.
+func isDense(count, rows int) bool { return count*128 >= rows }
 
 func (d *dimension[K]) denseColumn(list []uint16) column {
 	words := make([]uint64, len(d.open.dense))

@@ -54,7 +54,7 @@ func (ix *Index) Match(q *Query, k int, dst []*Ad) []*Ad {
 		return dst
 	}
 	p := ix.plans.Get().(*plan)
-	p.limit, p.everything = len(dst)+k, false
+	p.limit, p.everything, p.picky = len(dst)+k, false, len(q.ExcludeAds)+len(q.ExcludeAdAccounts) > 0
 	if k < 0 {
 		p.limit = -1
 	}
@@ -111,7 +111,7 @@ func (ix *Index) scan(p *plan, dst []*Ad) []*Ad {
 			dst = ix.together(p, streams[:n], group, dst)
 		} else {
 			best.take()
-			dst = here.emit(p, row, dst)
+			dst = best.emit(p, row, dst)
 		}
 		if len(dst) == p.limit {
 			return dst
@@ -127,7 +127,7 @@ func (ix *Index) together(p *plan, streams []*stream, group *Group, dst []*Ad) [
 	take := func(s *stream) {
 		if h, r := s.head(p); h != nil && compareRows(h.group(r), group) == 0 {
 			s.take()
-			p.page = h.emit(p, r, p.page)
+			p.page = s.emit(p, r, p.page)
 		}
 	}
 	take(&p.base)

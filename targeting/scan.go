@@ -1,6 +1,7 @@
 package targeting
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"slices"
@@ -11,10 +12,12 @@ type plan struct {
 	facts facts
 	// everything says that all rows are wanted, whatever the query.
 	everything bool
-	limit      int // of dst; negative: none
-	base       stream
-	deltas     [2]stream
-	page       []*Ad // the ads of one row that is in several streams
+	// picky says that the query excludes ads or advertisers by itself.
+	picky  bool
+	limit  int // of dst; negative: none
+	base   stream
+	deltas [2]stream
+	page   []*Ad // the ads of one row that is in several streams
 }
 
 // part is a segment in an index, with the ads that are not there any more.
@@ -40,21 +43,35 @@ type stream struct {
 	word  int   // place in words
 }
 
-// segmentQuery is a query made ready for a segment: the columns to AND, most selective first.
+// segmentQuery is a query made ready for a segment: the columns to AND, best first.
 type segmentQuery struct {
 	// all must each hold; none must not.
 	all  []union
 	none []column
 	// columns are those of all.
 	columns []column
+	// ask are the sets of rows whose code must be asked: what columns cannot say.
+	ask [][]uint64
 	// empty says that no row can match.
 	empty bool
+}
+
+// cost is about how many nanoseconds a block takes.
+func (q *segmentQuery) cost(u *union, rows int) float64 {
+	const perDense, perListed = 8, 1.5
+	listed := 0
+	for _, c := range q.columns[u.dense:u.to] {
+		listed += c.count
+	}
+	return perDense*float64(1+u.dense-u.from) + perListed*float64(listed)*blockRows/float64(rows)
 }
 
 // union is a set of rows as the OR of columns, those of segmentQuery.columns from from to to, the dense ones up to dense.
 type union struct {
 	from, dense, to int
 	count           int // of the rows, at most
+	// rank is what it costs to take a row away: the cheapest key comes first, which for keys of equal cost is the most selective.
+	rank float64
 }
 
 func (s *stream) reset(parts []*part) { s.parts, s.ready = parts, false }
@@ -65,6 +82,7 @@ func (p *plan) release() {
 		s.parts = nil
 		clear(s.query.columns)
 		clear(s.query.none)
+		clear(s.query.ask)
 	}
 	clear(p.page)
 	p.facts.Query = nil
@@ -93,16 +111,18 @@ func (s *stream) run(p *plan, before *Group, dst []*Ad) []*Ad {
 		}
 		here := s.parts[0]
 		for !s.query.empty {
+			// Most blocks stand before the other stream's row as a whole.
+			whole := s.word < blockWords && here.bounds[min(s.first*64, here.rows())-1] > bound
 			for s.word < blockWords {
 				w := s.words[s.word]
 				for w != 0 {
 					row := (s.first-blockWords+s.word)*64 + bits.TrailingZeros64(w)
-					if b := here.bounds[row]; b <= bound && (b < bound || compareRows(here.group(row), before) >= 0) {
+					if !whole && here.isFrom(row, bound, before) {
 						s.words[s.word] = w
 						return dst
 					}
 					w &= w - 1
-					if dst = here.emit(p, row, dst); len(dst) == p.limit {
+					if dst = s.emit(p, row, dst); len(dst) == p.limit {
 						s.words[s.word] = w
 						return dst
 					}
@@ -116,6 +136,12 @@ func (s *stream) run(p *plan, before *Group, dst []*Ad) []*Ad {
 		s.parts, s.ready = s.parts[1:], false
 	}
 	return dst
+}
+
+// isFrom reports whether a row does not stand before a group with a bound.
+func (s *Segment) isFrom(row int, bound float64, group *Group) bool {
+	b := s.bounds[row]
+	return b <= bound && (b < bound || compareRows(s.group(row), group) >= 0)
 }
 
 // head is the next row that may match, without taking it: its part and its number, or nil at the end.
@@ -156,20 +182,25 @@ func (s *stream) nextBlock(rows int) bool {
 	return false
 }
 
-// emit appends the ads of a row that match, as many as the limit allows.
-func (p *part) emit(pl *plan, row int, dst []*Ad) []*Ad {
-	if !pl.everything && !p.confirm(row, &pl.facts) {
+// emit appends the ads of a row of the first part that match, as many as the limit allows.
+func (s *stream) emit(p *plan, row int, dst []*Ad) []*Ad {
+	here := s.parts[0]
+	if !s.query.confirm(here.Segment, row, &p.facts) {
 		return dst
 	}
-	for i := p.first[row]; i < p.first[row+1]; i++ {
-		if p.isDead(int(i)) {
+	i, end := int(here.first[row]), int(here.first[row+1])
+	if end == i+1 && here.dead == nil && !p.picky {
+		return append(dst, &here.ads[i])
+	}
+	for ; i < end; i++ {
+		if here.isDead(i) {
 			continue
 		}
-		ad := &p.ads[i]
-		if !pl.everything && pl.facts.excludes(ad) {
+		ad := &here.ads[i]
+		if p.picky && p.facts.excludes(ad) {
 			continue
 		}
-		if dst = append(dst, ad); len(dst) == pl.limit {
+		if dst = append(dst, ad); len(dst) == p.limit {
 			break
 		}
 	}
@@ -182,14 +213,12 @@ func (f *facts) excludes(ad *Ad) bool {
 }
 
 // confirm asks what the columns cannot say.
-func (s *Segment) confirm(row int, f *facts) bool {
-	asked := s.asked[row/64]>>(row%64)&1 == 1
-	if s.spans != nil && !asked {
-		minute := int64(s.spans[row].from) * minuteMicro
-		until := int64(s.spans[row].until) * minuteMicro
-		asked = f.micros < minute || f.micros >= until
+func (q *segmentQuery) confirm(s *Segment, row int, f *facts) bool {
+	var asked uint64
+	for _, rows := range q.ask {
+		asked |= rows[row/64]
 	}
-	return !asked || s.code(row).confirm(f)
+	return asked>>(row%64)&1 == 0 || s.code(row).confirm(f)
 }
 
 // confirm asks the schedule, the hours and the keywords.
@@ -228,7 +257,7 @@ func (c code) confirm(f *facts) bool {
 }
 
 func (q *segmentQuery) reset() {
-	q.all, q.none, q.columns, q.empty = q.all[:0], q.none[:0], q.columns[:0], false
+	q.all, q.none, q.columns, q.ask, q.empty = q.all[:0], q.none[:0], q.columns[:0], q.ask[:0], false
 }
 
 // make turns the facts into columns of a segment.
@@ -260,8 +289,13 @@ func (q *segmentQuery) make(s *Segment, f *facts) {
 		restrict(q, &s.include)
 		restrict(q, &s.exclude)
 	}
-	slices.SortFunc(q.all, func(a, b union) int { return a.count - b.count })
-	q.empty = len(q.all) > 0 && q.all[0].count == 0
+	q.restrictTime(s, f)
+	for i := range q.all {
+		u := &q.all[i]
+		q.empty = q.empty || u.count == 0
+		u.rank = q.cost(u, s.rows()) / float64(max(s.rows()-u.count, 1))
+	}
+	slices.SortFunc(q.all, func(a, b union) int { return cmp.Compare(a.rank, b.rank) })
 }
 
 // restrict demands that a row is open to a key or has one of the values.
@@ -276,6 +310,26 @@ func restrict[K comparable](q *segmentQuery, d *dimension[K], values ...K) {
 		}
 	}
 	q.close(u, &d.open, d.folded)
+}
+
+// restrictTime demands that a row is on, and says which rows must be asked themselves.
+func (q *segmentQuery) restrictTime(s *Segment, f *facts) {
+	if s.spans != nil {
+		t := s.timetable(f.micros)
+		u := union{from: len(q.columns)}
+		q.columns = append(q.columns, t.on)
+		q.close(u, nil, true)
+		if t.edge != nil {
+			q.ask = append(q.ask, t.edge)
+		}
+	}
+	if s.hours != nil {
+		q.ask = append(q.ask, s.hours)
+	}
+	// Without a text no keyword hits: who must have one has none in word, and the rest passes.
+	if s.worded != nil && len(f.phrases) > 0 {
+		q.ask = append(q.ask, s.worded)
+	}
 }
 
 // restrictWords is restrict for the words of the phrases, which are not strings.

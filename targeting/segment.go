@@ -1,6 +1,10 @@
 package targeting
 
-import "gavel/campaign"
+import (
+	"sync/atomic"
+
+	"gavel/campaign"
+)
 
 // Segment is up to 65,536 rows in the order of an index, with a column for each value that their targeting names. A row is the
 // ads with one bound and one targeting, however many they are. It is immutable and safe for concurrent use.
@@ -11,10 +15,11 @@ type Segment struct {
 	// bounds are those of the rows.
 	bounds []float64
 
-	// spans are the schedules of the rows, nil if no row has one.
-	spans []span
-	// asked are the rows with something that columns cannot say: hours of the week, or keywords beyond their longest words.
-	asked []uint64
+	// spans are the schedules of the rows, nil if no row has one; latest is what they mean now.
+	spans  []span
+	latest atomic.Pointer[timetable]
+	// hours are the rows with hours of the week, worded those with keywords; nil if there are none.
+	hours, worded []uint64
 
 	dimensions
 
@@ -36,30 +41,6 @@ type dimensions struct {
 	include, exclude dimension[campaign.AudienceID]
 }
 
-// span is a schedule in whole minutes since 1970, rounded inwards: within it the row is on for sure, outside of it and a minute
-// more it is off, and in between the code is asked.
-type span struct{ from, until int32 }
-
-const (
-	always      = 1<<31 - 1
-	minuteMicro = 60_000_000
-)
-
-func newSpan(start, end int64) span {
-	s := span{-always, always}
-	if start != 0 {
-		s.from = clampMinute(ceilDiv(start, minuteMicro))
-	}
-	if end != 0 {
-		s.until = clampMinute(end / minuteMicro)
-	}
-	return s
-}
-
-func ceilDiv(n, d int64) int64 { return -(-n / d) }
-
-func clampMinute(m int64) int32 { return int32(min(max(m, -always+1), always-1)) }
-
 // newSegment makes a segment of ads in order, no two with one id, that fit into maxRows rows. It copies them.
 func newSegment(ads []Ad) *Segment {
 	s := &Segment{ads: ads}
@@ -71,7 +52,7 @@ func newSegment(ads []Ad) *Segment {
 	}
 	s.first = append(s.first, uint32(len(ads)))
 	s.setTable()
-	s.setSchedules()
+	s.setTimes()
 	s.dimensions = s.columns()
 	return s
 }
@@ -122,28 +103,6 @@ func (s *Segment) find(id campaign.AdID) int {
 		}
 	}
 	return -1
-}
-
-// setSchedules finds the rows that columns do not decide.
-func (s *Segment) setSchedules() {
-	s.asked = make([]uint64, wordsFor(s.rows()))
-	for row := range s.rows() {
-		r := reader{s: string(s.code(row))}
-		_, parts := r.head()
-		if parts&(partHours|partKeywords) != 0 {
-			s.asked[row/64] |= 1 << (row % 64)
-		}
-		if parts&partSchedule == 0 {
-			continue
-		}
-		if s.spans == nil {
-			s.spans = make([]span, s.rows())
-			for i := range s.spans {
-				s.spans[i] = span{-always, always}
-			}
-		}
-		s.spans[row] = newSpan(int64(r.uvarint()), int64(r.uvarint()))
-	}
 }
 
 // columns makes the columns from the codes.
@@ -268,7 +227,7 @@ func (b *columnsBuilder) addKeywords(row int, there bool, r *reader) {
 
 // bytes is about how much memory the segment takes beside the ads themselves.
 func (s *Segment) bytes() int {
-	n := len(s.ads)*adBytes + len(s.first)*4 + len(s.bounds)*8 + len(s.spans)*8 + len(s.asked)*8 + len(s.table)*4
+	n := len(s.ads)*adBytes + len(s.first)*4 + len(s.bounds)*8 + len(s.spans)*8 + (len(s.hours)+len(s.worded))*8 + len(s.table)*4
 	d := &s.dimensions
 	for _, t := range []*dimension[string]{&d.placement, &d.place, &d.gender, &d.appType, &d.locale, &d.interest, &d.word, &d.text} {
 		n += t.bytes(24)

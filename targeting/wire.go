@@ -175,7 +175,7 @@ func (p *Parser) DecodeSegment(raw []byte) (*Segment, error) {
 	if !s.setTable() {
 		return nil, fmt.Errorf("an ad is there twice: %w", ErrCorrupt)
 	}
-	s.setSchedules()
+	s.setTimes()
 	r := &reader{s: d.columns}
 	for _, t := range s.dimensions.texts() {
 		*t = readDimension(r, d.rows, true, func() string { return strings.Clone(r.text()) })
