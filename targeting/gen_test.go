@@ -139,10 +139,10 @@ func aServingAd(d draws, id campaign.AdID) campaign.ServingAd {
 		s.Hours = s.Hours.With(campaign.HourOfWeek(noon.Add(time.Duration(d.n(3))*time.Hour), time.UTC))
 	}
 	if d.n(5) == 0 {
-		s.StartTime = noon.Add(time.Duration(d.n(5)-2) * time.Hour)
+		s.StartTime = aMoment(d)
 	}
 	if d.n(5) == 0 {
-		s.EndTime = noon.Add(time.Duration(d.n(5)-2) * time.Hour)
+		s.EndTime = aMoment(d)
 	}
 	return s
 }
@@ -151,6 +151,11 @@ func anAd(t require.TestingT, d draws, id campaign.AdID) *targeting.Ad {
 	ad, err := targeting.NewAd(aServingAd(d, id), bounds)
 	require.NoError(t, err)
 	return ad
+}
+
+// aMoment is an hour around noon, or close to one: schedules are looked up by the minute.
+func aMoment(d draws) time.Time {
+	return noon.Add(time.Duration(d.n(5)-2)*time.Hour + one(d, []time.Duration{0, 0, 0, -1, 1, time.Second, -time.Minute, time.Minute}))
 }
 
 func maybe[T any](d draws, from []T) (v T) {
@@ -162,7 +167,7 @@ func maybe[T any](d draws, from []T) (v T) {
 
 func aQuery(d draws) *targeting.Query {
 	q := &targeting.Query{
-		Now:       noon.Add(time.Duration(d.n(5)-2) * time.Hour),
+		Now:       aMoment(d),
 		Placement: maybe(d, []targeting.Placement{targeting.PlacementBrowse, targeting.PlacementSearch, targeting.PlacementOther}),
 		Country:   maybe(d, countries), Region: maybe(d, regions), DMA: maybe(d, markets),
 		Gender: maybe(d, genders), Age: maybe(d, []int{13, 17, 18, 24, 25, 34, 44, 50, 64, 65, 66, 90}),

@@ -112,7 +112,7 @@ func (s *stream) run(p *plan, before *Group, dst []*Ad) []*Ad {
 		here := s.parts[0]
 		for !s.query.empty {
 			// Most blocks stand before the other stream's row as a whole.
-			whole := s.word < blockWords && here.bounds[min(s.first*64, here.rows())-1] > bound
+			whole := before == nil || s.word < blockWords && here.group(min(s.first*64, here.rows())-1).Bound > bound
 			for s.word < blockWords {
 				w := s.words[s.word]
 				for w != 0 {
@@ -140,7 +140,7 @@ func (s *stream) run(p *plan, before *Group, dst []*Ad) []*Ad {
 
 // isFrom reports whether a row does not stand before a group with a bound.
 func (s *Segment) isFrom(row int, bound float64, group *Group) bool {
-	b := s.bounds[row]
+	b := s.group(row).Bound
 	return b <= bound && (b < bound || compareRows(s.group(row), group) >= 0)
 }
 

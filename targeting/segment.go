@@ -12,8 +12,6 @@ type Segment struct {
 	// ads are by row, and within a row by id; first is where each row begins, with the number of ads at the end.
 	ads   []Ad
 	first []uint32
-	// bounds are those of the rows.
-	bounds []float64
 
 	// spans are the schedules of the rows, nil if no row has one; latest is what they mean now.
 	spans  []span
@@ -47,7 +45,6 @@ func newSegment(ads []Ad) *Segment {
 	for i := range ads {
 		if i == 0 || compareRows(ads[i-1].Group, ads[i].Group) != 0 {
 			s.first = append(s.first, uint32(i))
-			s.bounds = append(s.bounds, ads[i].Bound)
 		}
 	}
 	s.first = append(s.first, uint32(len(ads)))
@@ -61,7 +58,7 @@ func newSegment(ads []Ad) *Segment {
 const adBytes = 32
 
 // rows is how many rows there are.
-func (s *Segment) rows() int { return len(s.bounds) }
+func (s *Segment) rows() int { return len(s.first) - 1 }
 
 // Ads is how many ads there are.
 func (s *Segment) Ads() int { return len(s.ads) }
@@ -227,7 +224,7 @@ func (b *columnsBuilder) addKeywords(row int, there bool, r *reader) {
 
 // bytes is about how much memory the segment takes beside the ads themselves.
 func (s *Segment) bytes() int {
-	n := len(s.ads)*adBytes + len(s.first)*4 + len(s.bounds)*8 + len(s.spans)*8 + (len(s.hours)+len(s.worded))*8 + len(s.table)*4
+	n := len(s.ads)*adBytes + len(s.first)*4 + len(s.spans)*8 + (len(s.hours)+len(s.worded))*8 + len(s.table)*4
 	d := &s.dimensions
 	for _, t := range []*dimension[string]{&d.placement, &d.place, &d.gender, &d.appType, &d.locale, &d.interest, &d.word, &d.text} {
 		n += t.bytes(24)

@@ -167,7 +167,6 @@ func (p *Parser) DecodeSegment(raw []byte) (*Segment, error) {
 	}
 	s := &Segment{ads: d.ads, first: d.first}
 	for row := range d.rows {
-		s.bounds = append(s.bounds, s.group(row).Bound)
 		if row > 0 && compareRows(s.group(row-1), s.group(row)) >= 0 {
 			return nil, fmt.Errorf("row %d is in the wrong place: %w", row, ErrCorrupt)
 		}
