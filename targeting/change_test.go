@@ -259,7 +259,7 @@ func FuzzDecodeSegment(f *testing.F) {
 			require.True(t, ok)
 			a.Creative()
 		}
-		for range ix.All(q) { //nolint:revive // what is read must not panic
+		for range ix.All(q) {
 		}
 		_ = ix.Compact().Segments()[0].AppendBinary(nil, bounds)
 	})
@@ -283,7 +283,7 @@ func FuzzDecodeChange(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for range ix.All(aQuery(byteDraws{&data})) { //nolint:revive // what is read must not panic
+		for range ix.All(aQuery(byteDraws{&data})) {
 		}
 	})
 }

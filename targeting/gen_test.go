@@ -20,7 +20,10 @@ var bounds = targeting.Bounds{MaxCTR: 0.1}
 // tables have interests 1 > 2 > 3 and 4 > 5, and no lists.
 var tables = targeting.Tables{Interests: func() *targeting.Taxonomy {
 	t, err := targeting.NewTaxonomy([]campaign.Interest{
-		{ID: "1", Name: "one"}, {ID: "2", ParentID: "1", Name: "two"}, {ID: "3", ParentID: "2", Name: "three"}, {ID: "4", Name: "four"},
+		{ID: "1", Name: "one"},
+		{ID: "2", ParentID: "1", Name: "two"},
+		{ID: "3", ParentID: "2", Name: "three"},
+		{ID: "4", Name: "four"},
 		{ID: "5", ParentID: "4", Name: "five"},
 	})
 	if err != nil {
