@@ -157,6 +157,21 @@ func (c code) rule() *Rule {
 	return &r
 }
 
+// zone is that of the hours of the week, "" if the code has none.
+func (c code) zone() string {
+	r := reader{s: string(c)}
+	_, parts := r.head()
+	if parts&partHours == 0 {
+		return ""
+	}
+	if parts&partSchedule != 0 {
+		r.uvarint()
+		r.uvarint()
+	}
+	r.bytes(24)
+	return r.text()
+}
+
 // valid reports whether the code can be read to its end. It allocates nothing.
 func (c code) valid() bool {
 	r := reader{s: string(c)}

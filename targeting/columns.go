@@ -124,6 +124,17 @@ func countBits(words []uint64) int {
 // blockAt is the block of a dense column that begins at a word.
 func (c *column) blockAt(first int) *block { return (*block)(c.dense[first:]) }
 
+// or adds the rows of the block that begins at a word.
+func (c *column) or(b *block, first int) {
+	if c.dense == nil {
+		c.orList(b, first)
+		return
+	}
+	for i, w := range c.blockAt(first) {
+		b[i] |= w
+	}
+}
+
 // orList adds the rows of a list that are in the block at word first. It moves the list past what it has added, so first must
 // not go back.
 func (c *column) orList(b *block, first int) {

@@ -41,6 +41,7 @@ type stream struct {
 	first int   // word at which the next block begins
 	words block // what is left of the present block
 	word  int   // place in words
+	asked block // the rows of the block whose code must be asked
 }
 
 // segmentQuery is a query made ready for a segment: the columns to AND, best first.
@@ -50,8 +51,8 @@ type segmentQuery struct {
 	none []column
 	// columns are those of all.
 	columns []column
-	// ask are the sets of rows whose code must be asked: what columns cannot say.
-	ask [][]uint64
+	// ask are the rows whose code must be asked: what columns cannot say.
+	ask []column
 	// empty says that no row can match.
 	empty bool
 }
@@ -175,6 +176,12 @@ func (s *stream) nextBlock(rows int) bool {
 		s.first += blockWords
 		if s.query.block(first, rows, &s.words) {
 			s.word = 0
+			if len(s.query.ask) > 0 {
+				s.asked = block{}
+				for i := range s.query.ask {
+					s.query.ask[i].or(&s.asked, first)
+				}
+			}
 			return true
 		}
 	}
@@ -185,7 +192,7 @@ func (s *stream) nextBlock(rows int) bool {
 // emit appends the ads of a row of the first part that match, as many as the limit allows.
 func (s *stream) emit(p *plan, row int, dst []*Ad) []*Ad {
 	here := s.parts[0]
-	if !s.query.confirm(here.Segment, row, &p.facts) {
+	if len(s.query.ask) > 0 && s.asked[row/64%blockWords]>>(row%64)&1 == 1 && !here.code(row).confirm(&p.facts) {
 		return dst
 	}
 	i, end := int(here.first[row]), int(here.first[row+1])
@@ -210,15 +217,6 @@ func (s *stream) emit(p *plan, row int, dst []*Ad) []*Ad {
 func (f *facts) excludes(ad *Ad) bool {
 	return len(f.ExcludeAds) > 0 && slices.Contains(f.ExcludeAds, ad.AdID) ||
 		len(f.ExcludeAdAccounts) > 0 && slices.Contains(f.ExcludeAdAccounts, ad.AdAccountID)
-}
-
-// confirm asks what the columns cannot say.
-func (q *segmentQuery) confirm(s *Segment, row int, f *facts) bool {
-	var asked uint64
-	for _, rows := range q.ask {
-		asked |= rows[row/64]
-	}
-	return asked>>(row%64)&1 == 0 || s.code(row).confirm(f)
 }
 
 // confirm asks the schedule, the hours and the keywords.
@@ -276,7 +274,7 @@ func (q *segmentQuery) make(s *Segment, f *facts) {
 	if f.tooMuchText {
 		restrict(q, &s.text)
 	} else {
-		q.restrictWords(&s.word, f)
+		q.restrictWords(s, f)
 	}
 	if f.AudiencesKnown {
 		restrict(q, &s.include, f.Audiences...)
@@ -314,38 +312,46 @@ func restrict[K comparable](q *segmentQuery, d *dimension[K], values ...K) {
 
 // restrictTime demands that a row is on, and says which rows must be asked themselves.
 func (q *segmentQuery) restrictTime(s *Segment, f *facts) {
-	if s.spans != nil {
+	if s.spans != nil || s.weekly != nil {
 		t := s.timetable(f.micros)
-		u := union{from: len(q.columns)}
-		q.columns = append(q.columns, t.on)
-		q.close(u, nil, true)
-		if t.edge != nil {
-			q.ask = append(q.ask, t.edge)
+		if t.on.count < s.rows() {
+			u := union{from: len(q.columns)}
+			q.columns = append(q.columns, t.on)
+			q.close(u, nil, true)
 		}
-	}
-	if s.hours != nil {
-		q.ask = append(q.ask, s.hours)
-	}
-	// Without a text no keyword hits: who must have one has none in word, and the rest passes.
-	if s.worded != nil && len(f.phrases) > 0 {
-		q.ask = append(q.ask, s.worded)
+		if t.edge != nil {
+			q.ask = append(q.ask, column{dense: t.edge})
+		}
 	}
 }
 
-// restrictWords is restrict for the words of the phrases, which are not strings.
-func (q *segmentQuery) restrictWords(d *dimension[string], f *facts) {
-	if d.restricted == 0 {
-		return
+// restrictWords demands a word of a positive keyword, and says which rows must be asked: where more than a word must be found, and
+// where a word of a negative keyword was. Without a text no keyword hits: who must have one is not in word, and the rest passes.
+func (q *segmentQuery) restrictWords(s *Segment, f *facts) {
+	if s.word.restricted > 0 {
+		u := union{from: len(q.columns)}
+		q.columns = appendWordColumns(q.columns, &s.word, f)
+		q.close(u, &s.word.open, s.word.folded)
 	}
-	u := union{from: len(q.columns)}
+	if s.worded != nil && len(f.phrases) > 0 {
+		q.ask = append(q.ask, column{dense: s.worded})
+	}
+	q.ask = appendWordColumns(q.ask, &s.negative, f)
+}
+
+// appendWordColumns appends the columns of the words of the phrases.
+func appendWordColumns(dst []column, d *dimension[string], f *facts) []column {
+	if len(d.values) == 0 {
+		return dst
+	}
 	for _, phrase := range f.phrases {
 		for word := range words(phrase) {
 			if c, ok := d.values[string(word)]; ok {
-				q.columns = append(q.columns, c)
+				dst = append(dst, c)
 			}
 		}
 	}
-	q.close(u, &d.open, d.folded)
+	return dst
 }
 
 // close adds the open column, unless a dense one has it, and puts dense columns before lists.
@@ -388,12 +394,7 @@ func (q *segmentQuery) block(first, rows int, b *block) bool {
 	}
 	for i := range q.none {
 		var not block
-		c := &q.none[i]
-		if c.dense != nil {
-			not = *c.blockAt(first)
-		} else {
-			c.orList(&not, first)
-		}
+		q.none[i].or(&not, first)
 		for w := range b {
 			b[w] &^= not[w]
 		}
@@ -413,14 +414,8 @@ func (q *segmentQuery) and(u *union, first int, b *block) bool {
 		return left != 0
 	}
 	var may block
-	for i := u.from; i < u.dense; i++ {
-		c := q.columns[i].blockAt(first)
-		for w := range may {
-			may[w] |= c[w]
-		}
-	}
-	for i := u.dense; i < u.to; i++ {
-		q.columns[i].orList(&may, first)
+	for i := u.from; i < u.to; i++ {
+		q.columns[i].or(&may, first)
 	}
 	for w := range b {
 		b[w] &= may[w]

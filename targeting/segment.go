@@ -13,11 +13,13 @@ type Segment struct {
 	ads   []Ad
 	first []uint32
 
-	// spans are the schedules of the rows, nil if no row has one; latest is what they mean now.
+	// spans are the schedules of the rows, nil if no row has one; weekly are the rows with hours of the week. latest is what both
+	// mean now.
 	spans  []span
+	weekly []weekly
 	latest atomic.Pointer[timetable]
-	// hours are the rows with hours of the week, worded those with keywords; nil if there are none.
-	hours, worded []uint64
+	// worded are the rows with a keyword that must hit and is more than its longest word; nil if there are none.
+	worded []uint64
 
 	dimensions
 
@@ -34,9 +36,10 @@ type dimensions struct {
 	appType   dimension[string]
 	locale    dimension[string]
 	interest  dimension[string]
-	// word has the longest word of each positive keyword; text has no values: its open column is the rows without keywords.
-	word, text       dimension[string]
-	include, exclude dimension[campaign.AudienceID]
+	// word has the longest word of each positive keyword, negative that of each other one; text has no values: its open column is
+	// the rows without keywords.
+	word, negative, text dimension[string]
+	include, exclude     dimension[campaign.AudienceID]
 }
 
 // newSegment makes a segment of ads in order, no two with one id, that fit into maxRows rows. It copies them.
@@ -108,24 +111,25 @@ func (s *Segment) columns() dimensions {
 	b := columnsBuilder{
 		placement: newDimensionBuilder[string](n), place: newDimensionBuilder[string](n), gender: newDimensionBuilder[string](n),
 		age: newDimensionBuilder[int](n), appType: newDimensionBuilder[string](n), locale: newDimensionBuilder[string](n),
-		interest: newDimensionBuilder[string](n), word: newDimensionBuilder[string](n), text: newDimensionBuilder[string](n),
+		interest: newDimensionBuilder[string](n), word: newDimensionBuilder[string](n), negative: newDimensionBuilder[string](n), text: newDimensionBuilder[string](n),
 		include: newDimensionBuilder[campaign.AudienceID](n), exclude: newDimensionBuilder[campaign.AudienceID](n),
 	}
-	b.exclude.folded = false // its values are taken away
+	// What these have is taken away, or asked for itself.
+	b.exclude.folded, b.negative.folded = false, false
 	for row := range n {
 		b.add(row, s.code(row))
 	}
 	return dimensions{
 		placement: b.placement.build(), place: b.place.build(), gender: b.gender.build(), age: b.age.build(), appType: b.appType.build(),
-		locale: b.locale.build(), interest: b.interest.build(), word: b.word.build(), text: b.text.build(),
+		locale: b.locale.build(), interest: b.interest.build(), word: b.word.build(), negative: b.negative.build(), text: b.text.build(),
 		include: b.include.build(), exclude: b.exclude.build(),
 	}
 }
 
 type columnsBuilder struct {
-	placement, place, gender, appType, locale, interest, word, text *dimensionBuilder[string]
-	age                                                             *dimensionBuilder[int]
-	include, exclude                                                *dimensionBuilder[campaign.AudienceID]
+	placement, place, gender, appType, locale, interest, word, negative, text *dimensionBuilder[string]
+	age                                                                       *dimensionBuilder[int]
+	include, exclude                                                          *dimensionBuilder[campaign.AudienceID]
 }
 
 // add reads the code of a row.
@@ -205,13 +209,14 @@ func (b *columnsBuilder) addKeywords(row int, there bool, r *reader) {
 	if there {
 		for range r.count(2) {
 			k := keyword{how: r.matchType()}
-			text := r.text()
+			words := b.word
 			if k.isNegative() {
-				continue
+				words = b.negative
+			} else {
+				positive = true
 			}
-			positive = true
-			if w := longestWord(text); w != "" {
-				b.word.add(row, w)
+			if w := longestWord(r.text()); w != "" {
+				words.add(row, w)
 			}
 		}
 	} else {
@@ -224,9 +229,9 @@ func (b *columnsBuilder) addKeywords(row int, there bool, r *reader) {
 
 // bytes is about how much memory the segment takes beside the ads themselves.
 func (s *Segment) bytes() int {
-	n := len(s.ads)*adBytes + len(s.first)*4 + len(s.spans)*8 + (len(s.hours)+len(s.worded))*8 + len(s.table)*4
+	n := len(s.ads)*adBytes + len(s.first)*4 + (len(s.spans)+len(s.worded))*8 + len(s.weekly)*32 + len(s.table)*4
 	d := &s.dimensions
-	for _, t := range []*dimension[string]{&d.placement, &d.place, &d.gender, &d.appType, &d.locale, &d.interest, &d.word, &d.text} {
+	for _, t := range []*dimension[string]{&d.placement, &d.place, &d.gender, &d.appType, &d.locale, &d.interest, &d.word, &d.negative, &d.text} {
 		n += t.bytes(24)
 	}
 	return n + d.age.bytes(8) + d.include.bytes(8) + d.exclude.bytes(8)

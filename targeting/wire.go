@@ -52,7 +52,7 @@ func (s *Segment) AppendBinary(dst []byte, b Bounds) []byte {
 
 // texts are the dimensions whose values are texts, in the order of the bytes.
 func (d *dimensions) texts() []*dimension[string] {
-	return []*dimension[string]{&d.placement, &d.place, &d.gender, &d.appType, &d.locale, &d.interest, &d.word, &d.text}
+	return []*dimension[string]{&d.placement, &d.place, &d.gender, &d.appType, &d.locale, &d.interest, &d.word, &d.negative, &d.text}
 }
 
 func appendChecksum(dst []byte, from int) []byte {
@@ -177,7 +177,7 @@ func (p *Parser) DecodeSegment(raw []byte) (*Segment, error) {
 	s.setTimes()
 	r := &reader{s: d.columns}
 	for _, t := range s.dimensions.texts() {
-		*t = readDimension(r, d.rows, true, func() string { return strings.Clone(r.text()) })
+		*t = readDimension(r, d.rows, t != &s.negative, func() string { return strings.Clone(r.text()) })
 	}
 	s.age = readDimension(r, d.rows, true, func() int { return int(r.byte()) })
 	s.include = readDimension(r, d.rows, true, func() campaign.AudienceID { return campaign.AudienceID(r.uvarint()) })
@@ -261,6 +261,9 @@ func (p *Parser) readRow(r *reader, d *openedSegment, slab []Group) ([]Group, er
 			return nil, err
 		}
 		g.code, g.key = c, key
+		if zone := c.zone(); zone != "" && zone != g.Zone.String() {
+			return nil, fmt.Errorf("hours in %s of a group in %s: %w", zone, g.Zone, ErrCorrupt)
+		}
 		if slab = append(slab, g); compareRows(&slab[from], &slab[from+i]) != 0 && d.bounds == p.bounds {
 			return nil, fmt.Errorf("a row with two bounds: %w", ErrCorrupt)
 		}
@@ -446,6 +449,9 @@ func (p *Parser) readAd(r *reader) (*Ad, error) {
 	g, err := p.readGroup(r)
 	if err != nil {
 		return nil, err
+	}
+	if zone := c.zone(); zone != "" && zone != g.Zone.String() {
+		return nil, fmt.Errorf("hours in %s of an ad in %s: %w", zone, g.Zone, ErrCorrupt)
 	}
 	g.code, g.key = p.share([]byte(c))
 	ad := &Ad{AdID: campaign.AdID(r.uvarint()), Group: p.intern(g), creative: strings.Clone(r.text())}
