@@ -1,6 +1,7 @@
 package targeting
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -65,7 +66,10 @@ func Compare(a, b *Ad) int {
 
 // compareRows is 0 for groups whose ads share a row: those with one bound and one targeting.
 func compareRows(a, b *Group) int {
-	return cmp.Or(cmp.Compare(b.Bound, a.Bound), strings.Compare(string(a.key[:]), string(b.key[:])))
+	if a.Bound != b.Bound {
+		return cmp.Compare(b.Bound, a.Bound)
+	}
+	return bytes.Compare(a.key[:], b.key[:])
 }
 
 // Bounds says what the ranking model promises, so that the best ads can be found without scoring all.

@@ -145,8 +145,17 @@ func TestMatchAppendsAndDoesNotAllocate(t *testing.T) {
 	if raced {
 		return
 	}
-	allocs := testing.AllocsPerRun(100, func() { dst = ix.Match(q, 200, dst[:1]) })
-	require.Zero(t, allocs)
+	require.Zero(t, testing.AllocsPerRun(100, func() { dst = ix.Match(q, 200, dst[:1]) }))
+
+	// With both deltas, and rows that stand in several streams.
+	m := &market{ads: map[campaign.AdID]*targeting.Ad{}, ix: ix}
+	for range 3 {
+		m.aChange(t, d, 2000, 700)
+	}
+	dst = make([]*targeting.Ad, 0, 4000)
+	for _, k := range []int{200, -1} {
+		require.Zero(t, testing.AllocsPerRun(100, func() { dst = m.ix.Match(q, k, dst[:0]) }))
+	}
 }
 
 func TestReplicaIsNeverNil(t *testing.T) {
