@@ -36,6 +36,7 @@ type cli struct {
 	Nodes      nodesCmd      `cmd:"" help:"List the nodes and what they hold."`
 	Fence      fenceCmd      `cmd:"" help:"Give up a node that is gone for good, so that its leases can close."`
 	Refund     refundCmd     `cmd:"" help:"Give back what events were charged, for example invalid traffic."`
+	Bench      benchCmd      `cmd:"" help:"Measure: matching beside other engines, and the way of the index."`
 	Modelcheck modelcheckCmd `cmd:"" help:"Run the money protocol through faults in virtual time and look for broken invariants."`
 	Loadtest   loadtestCmd   `cmd:"" help:"Drive a running server with a load."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"gavel/internal/devstack"
+)
+
+type benchCmd struct {
+	Targeting benchTargetingCmd `cmd:"" help:"Time the matching of ads beside other ways to do it, on the same generated ads and queries, and compare the answers."`
+}
+
+// machine is one line about where figures were measured.
+func machine() string {
+	return fmt.Sprintf("%s, %d cores, %s/%s, %s", cpuModel(), runtime.GOMAXPROCS(0), runtime.GOOS, runtime.GOARCH, runtime.Version())
+}
+
+// cpuModel is what Linux calls the processor.
+func cpuModel() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return "unknown processor"
+	}
+	defer func() { _ = f.Close() }()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if name, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown processor"
+}
+
+// printRows prints an array and nothing else.
+func printRows[T any](w io.Writer, rows []T) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(append([]T{}, rows...)) // no rows are [], not null
+}
+
+// lazyRedis starts a private Redis when its URL is first asked for.
+type lazyRedis struct {
+	stack *devstack.Stack
+}
+
+func (l *lazyRedis) url(ctx context.Context) (string, error) {
+	if l.stack != nil {
+		return l.stack.RedisURL, nil
+	}
+	var err error
+	if l.stack, err = devstack.Start(ctx, devstack.Options{Redis: true}); err != nil {
+		return "", err
+	}
+	return l.stack.RedisURL, nil
+}
+
+func (l *lazyRedis) stop(ctx context.Context) error {
+	if l.stack == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return l.stack.Stop(ctx)
+}
+
+// orUnclean joins what went wrong with the exit status of rows that are not what they should be.
+func orUnclean(err error, clean bool) error {
+	if err == nil && !clean {
+		return errUnclean
+	}
+	return err
+}
+
+var errNoEngine = errors.New("there is no such engine")
