@@ -12,11 +12,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/table"
+	pretty "github.com/jedib0t/go-pretty/v6/text"
+
 	"gavel/internal/devstack"
 )
 
 type benchCmd struct {
 	Targeting benchTargetingCmd `cmd:"" help:"Time the matching of ads beside other ways to do it, on the same generated ads and queries, and compare the answers."`
+	Index     benchIndexCmd     `cmd:"" help:"Take a market through Postgres, the indexer and Redis into nodes, and time each part, also while ads change."`
 }
 
 // machine is one line about where figures were measured.
@@ -44,6 +48,20 @@ func printRows[T any](w io.Writer, rows []T) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(append([]T{}, rows...)) // no rows are [], not null
+}
+
+// newTable is a table whose columns from the first to the last given, counted from 1, are figures.
+func newTable(first, last int, header ...any) table.Writer {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Format.Header = pretty.FormatDefault // µs is not ΜS
+	t.AppendHeader(header)
+	var figures []table.ColumnConfig
+	for i := first; i <= last; i++ {
+		figures = append(figures, table.ColumnConfig{Number: i, Align: pretty.AlignRight})
+	}
+	t.SetColumnConfigs(figures)
+	return t
 }
 
 // lazyRedis starts a private Redis when its URL is first asked for.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 
 	"gavel/internal/targetbench"
 	"gavel/internal/targetbench/redis"
@@ -100,14 +99,7 @@ func (c benchTargetingCmd) engines(server *lazyRedis) ([]targetbench.Maker, erro
 
 // printTargeting prints a table. Ratios are against gavel in the same mode, over as many ads, without changes.
 func printTargeting(w io.Writer, rows []targetbench.Row) {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"ads", "mode", "engine", "p50 µs", "p99 µs", "× gavel p50", "wall p99 µs", "allocs", "MB", "build s", "matches", "changes/s", "agrees"})
-	var right []table.ColumnConfig
-	for i := 4; i <= 12; i++ {
-		right = append(right, table.ColumnConfig{Number: i, Align: text.AlignRight})
-	}
-	t.SetColumnConfigs(right)
+	t := newTable(4, 12, "ads", "mode", "engine", "p50 µs", "p99 µs", "× gavel p50", "wall p99 µs", "allocs", "MB", "build s", "matches", "changes/s", "agrees")
 	micros := func(ns int64) string { return fmt.Sprintf("%.1f", float64(ns)/1e3) }
 	for _, r := range rows {
 		if r.Skipped != "" {

@@ -34,6 +34,11 @@ var notLeaves = map[string][]string{
 	"internal/failpoint": {"event", "budget/postgres", "internal/torture"},
 	"internal/netfault":  {"internal/torture"}, // breaks connections on purpose
 
+	// Compares ways to match ads; targeting's own benchmarks use its market.
+	"internal/targetbench":          {"internal/targetbench/redis", "internal/targetbench/postgres", "targeting", "cmd"},
+	"internal/targetbench/redis":    {"cmd"},
+	"internal/targetbench/postgres": {"cmd"},
+
 	"internal/torture":          {"cmd"}, // as openbandit
 	"internal/torture/postgres": {"internal/torture", "cmd"},
 }
@@ -57,6 +62,10 @@ var directions = []row{
 	{"migrations", nil, "the schema must outlive the code that reads it"},
 	{"loadtest/*", nil, "a load generator that shares code with its target shares its mistakes"},
 	{"tools/*", nil, "developer tools, in a module of their own"},
+
+	{"internal/targetbench", with("targeting", "campaign"), "asks the engine and the rule, and shares nothing with what serves"},
+	{"internal/targetbench/redis", with("internal/targetbench", "targeting"), "a competitor of the engine"},
+	{"internal/targetbench/postgres", with("internal/targetbench", "campaign"), "lays out the tables of a market"},
 
 	{"internal/testenv", []string{leaves, "internal/devstack", "migrations"}, "a migrated database for each test"},
 }
@@ -111,7 +120,7 @@ var drivers = []row{
 }
 
 // sqlFolders are the only folders whose Go files may hold SQL text.
-var sqlFolders = []string{"*/postgres", "internal/openbandit/postgres", "internal/torture/postgres", "migrations", "internal/devstack", "internal/testenv"}
+var sqlFolders = []string{"*/postgres", "internal/openbandit/postgres", "internal/torture/postgres", "internal/targetbench/postgres", "migrations", "internal/devstack", "internal/testenv"}
 
 // folders are the top-level folders that may exist; a new one is a decision, so it is written down here.
 var folders = map[string]string{
@@ -125,5 +134,5 @@ var folders = map[string]string{
 func with(more ...string) []string { return append(more, values...) }
 
 func postgresFolders() []string {
-	return []string{"*/postgres", "internal/torture/postgres", "migrations", "internal/devstack", "internal/testenv", "cmd"}
+	return []string{"*/postgres", "internal/torture/postgres", "internal/targetbench/postgres", "migrations", "internal/devstack", "internal/testenv", "cmd"}
 }

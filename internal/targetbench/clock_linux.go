@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clockName is what threadTime measures.
+// clockName is what ThreadTime measures.
 const clockName = "thread_cpu"
 
-// threadTime is the CPU time of the calling thread, which must be locked. A shared machine takes the core away now and then; that
+// ThreadTime is the CPU time of the calling thread, which must be locked. A shared machine takes the core away now and then; that
 // is not in it.
-func threadTime() time.Duration {
+func ThreadTime() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
 		panic("targetbench: CLOCK_THREAD_CPUTIME_ID: " + err.Error()) // Linux has it since 2.6

@@ -4,10 +4,10 @@ package targetbench
 
 import "time"
 
-// clockName is what threadTime measures.
+// clockName is what ThreadTime measures.
 const clockName = "wall"
 
 var start = time.Now()
 
-// threadTime is the wall clock where there is no clock of a thread.
-func threadTime() time.Duration { return time.Since(start) }
+// ThreadTime is the wall clock where there is no clock of a thread.
+func ThreadTime() time.Duration { return time.Since(start) }

@@ -251,11 +251,11 @@ func (b *bench) sample(ctx context.Context, e Engine, k, most int, row *Row) err
 	matches := 0
 	for began := time.Now(); len(cpu) < most; {
 		q := b.data.Queries[len(cpu)%len(b.data.Queries)]
-		at, used := time.Now(), threadTime()
+		at, used := time.Now(), ThreadTime()
 		if dst, err = e.Match(ctx, q, k, dst[:0]); err != nil {
 			return err
 		}
-		used = threadTime() - used
+		used = ThreadTime() - used
 		took := time.Since(at)
 		cpu, wall = append(cpu, used), append(wall, took)
 		matches += len(dst)
@@ -268,9 +268,9 @@ func (b *bench) sample(ctx context.Context, e Engine, k, most int, row *Row) err
 	}
 	row.Samples, row.Queries = len(cpu), min(len(cpu), len(b.data.Queries))
 	row.Matches = math.Round(float64(matches)/float64(len(cpu))*10) / 10
-	row.WallP50NS, row.WallP99NS = percentiles(wall)
+	row.WallP50NS, row.WallP99NS = Percentiles(wall)
 	row.Clock = clockName
-	row.P50NS, row.P99NS = percentiles(cpu)
+	row.P50NS, row.P99NS = Percentiles(cpu)
 	if isRemote {
 		row.Clock, row.P50NS, row.P99NS = "wall", row.WallP50NS, row.WallP99NS
 		now, err := remote.ServerTime(ctx)
@@ -282,8 +282,8 @@ func (b *bench) sample(ctx context.Context, e Engine, k, most int, row *Row) err
 	return nil
 }
 
-// percentiles sorts the list: half of it is at or below p50, 99 of 100 at or below p99.
-func percentiles(list []time.Duration) (p50, p99 int64) {
+// Percentiles sorts the list: half of it is at or below p50, 99 of 100 at or below p99.
+func Percentiles(list []time.Duration) (p50, p99 int64) {
 	slices.Sort(list)
 	at := func(p float64) int64 { return int64(list[max(0, int(math.Ceil(p*float64(len(list))))-1)]) }
 	return at(0.5), at(0.99)
