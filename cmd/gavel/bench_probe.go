@@ -16,23 +16,24 @@ import (
 	"gavel/targeting"
 )
 
-// probe is an ad of an account of its own that only the probe's request can win, and does while it is active.
+// probe is an ad of an account of its own that only the probe's request can win. Its title says which change it is: whether it wins
+// also depends on money, what it says when it wins does not.
 type probe struct {
 	api      client // as an operator
 	feed     client
 	base     string // of the account
-	group    string
+	ad       string
 	interest string
-	active   bool
+	version  int
 }
 
-// probeBid is above what any generated ad bids: 10,000.00 per 1,000 impressions.
-const probeBid = 10_000_000_000
+// probeBid is above what any generated ad is worth: 2,000.00 per 1,000 impressions.
+const probeBid = 2_000_000_000
 
 func newProbe(ctx context.Context, n *node, a access) (*probe, error) {
 	url := "http://" + n.adsAddr.String()
 	p := &probe{
-		api: client{base: url, key: a.OperatorKey, http: http.Client{Timeout: callTimeout}}, interest: "gavel-bench-probe", active: true,
+		api: client{base: url, key: a.OperatorKey, http: http.Client{Timeout: callTimeout}}, interest: "gavel-bench-probe",
 		feed: client{base: url, key: a.FeedKey, http: http.Client{Timeout: callTimeout}},
 	}
 	if err := n.ring.Refresh(ctx); err != nil {
@@ -50,15 +51,15 @@ func newProbe(ctx context.Context, n *node, a access) (*probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.group, err = p.api.create(ctx, p.base+"/ad_groups", map[string]any{
+	group, err := p.api.create(ctx, p.base+"/ad_groups", map[string]any{
 		"campaign_id": campaignID, "name": "Probe", "billable_event": "IMPRESSION", "bid_in_micro_currency": int64(probeBid), "budget_type": "DAILY",
 		"budget_in_micro_currency": int64(1e12), "targeting_spec": map[string]any{"INTEREST": []string{p.interest}},
 	})
 	if err != nil {
 		return nil, err
 	}
-	_, err = p.api.create(ctx, p.base+"/ads", map[string]any{
-		"ad_group_id": p.group, "creative_type": "REGULAR", "name": "Probe", "title": "Probe", "destination_url": "https://probe.example/",
+	p.ad, err = p.api.create(ctx, p.base+"/ads", map[string]any{
+		"ad_group_id": group, "creative_type": "REGULAR", "name": "Probe", "title": p.title(), "destination_url": "https://probe.example/",
 	})
 	if err != nil {
 		return nil, err
@@ -67,56 +68,57 @@ func newProbe(ctx context.Context, n *node, a access) (*probe, error) {
 	return p, err
 }
 
-// seenWithin is how long an auction may take to see a change before that is an error.
-const seenWithin = 60 * time.Second
+func (p *probe) title() string { return "version " + strconv.Itoa(p.version) }
 
-// flip pauses or resumes the ad group through the API, and returns how long after the API's answer the first auction saw it.
-func (p *probe) flip(ctx context.Context) (time.Duration, error) {
-	status := "ACTIVE"
-	if p.active {
-		status = "PAUSED"
-	}
+// seenWithin is how long an auction may take to see a change before that is an error.
+const seenWithin = time.Minute
+
+// change gives the ad another title through the API, and returns how long after the API's answer the first auction served it.
+func (p *probe) change(ctx context.Context) (time.Duration, error) {
+	p.version++
 	var answer created
-	if err := p.api.send(ctx, http.MethodPatch, p.base+"/ad_groups", []any{map[string]any{"id": p.group, "status": status}}, &answer); err != nil {
+	if err := p.api.send(ctx, http.MethodPatch, p.base+"/ads", []any{map[string]any{"id": p.ad, "title": p.title()}}, &answer); err != nil {
 		return 0, err
 	}
 	if len(answer.Items) != 1 || len(answer.Items[0].Exceptions) > 0 {
-		return 0, fmt.Errorf("PATCH %s/ad_groups: %+v", p.base, answer.Items)
+		return 0, fmt.Errorf("PATCH %s/ads: %+v", p.base, answer.Items)
 	}
-	p.active = !p.active
 	return p.untilSeen(ctx)
 }
 
-// untilSeen runs one auction after the other until the probe wins or does not, as it should. The time is that at which the
-// request left that saw it: the snapshot that it was answered from was there by then, or came while it was answered.
-func (p *probe) untilSeen(ctx context.Context) (time.Duration, error) {
+// untilSeen asks for ads every other millisecond until the ad comes with its title, and returns how long it took until that request left.
+func (p *probe) untilSeen(ctx context.Context) (d time.Duration, err error) {
 	began := time.Now()
-	for {
-		wins, err := p.wins(ctx)
-		switch {
-		case err != nil:
-			return 0, err
-		case wins == p.active:
-			return time.Since(began), nil
-		case time.Since(began) > seenWithin:
-			return 0, fmt.Errorf("no auction has seen a change of ad group %s within %v", p.group, seenWithin)
-		}
-	}
+	ctx, cancel := context.WithTimeoutCause(ctx, seenWithin, fmt.Errorf("no auction has seen a change of ad %s within %v", p.ad, seenWithin))
+	defer cancel()
+	err = until(ctx, func(ctx context.Context) error {
+		d = time.Since(began)
+		return p.serves(ctx)
+	})
+	return d, err
 }
 
 // won is the answer to an ad request.
 type won struct {
 	Ads []struct {
-		AdGroupID string `json:"ad_group_id"`
+		AdID     string `json:"ad_id"`
+		Creative struct {
+			Title string `json:"title"`
+		} `json:"creative"`
 	} `json:"ads"`
 }
 
-func (p *probe) wins(ctx context.Context) (bool, error) {
+var errNotSeen = errors.New("the probe is not served as it is now")
+
+func (p *probe) serves(ctx context.Context) error {
 	var answer won
 	err := p.feed.post(ctx, "/v1/ads", map[string]any{
 		"placement": "BROWSE", "slots": []any{map[string]any{"id": "s", "position": 3}}, "user": map[string]any{"id": "probe", "interests": []string{p.interest}},
 	}, &answer)
-	return err == nil && len(answer.Ads) == 1 && answer.Ads[0].AdGroupID == p.group, err
+	if err == nil && (len(answer.Ads) != 1 || answer.Ads[0].AdID != p.ad || answer.Ads[0].Creative.Title != p.title()) {
+		return errNotSeen
+	}
+	return err
 }
 
 // load is what happens to a node for a while: auctions, matches, changes, and probes of how soon a change is seen.
@@ -145,7 +147,7 @@ func (l *load) run(ctx context.Context, rate int) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return l.match(running, queries) })
 	group.Go(func() error { return l.ask(running, queries) })
-	group.Go(func() error { return l.flips(running) })
+	group.Go(func() error { return l.changes(running) })
 	if rate > 0 {
 		group.Go(func() error { return l.change(running, rate) })
 	}
@@ -230,9 +232,9 @@ func requestOf(q *targeting.Query, user int) map[string]any {
 	}
 }
 
-func (l *load) flips(ctx context.Context) error {
+func (l *load) changes(ctx context.Context) error {
 	return every(ctx, probeEvery, func() error {
-		d, err := l.probe.flip(ctx)
+		d, err := l.probe.change(ctx)
 		if err == nil {
 			l.seen = append(l.seen, d)
 		}

@@ -62,7 +62,7 @@ func (m *Market) query(r *rand.Rand) *targeting.Query {
 		q.Keywords = distinct(between(r, 2, 5), func() string { return v.phrase(r, between(r, 1, 2)) })
 	}
 	if share(r, 0.05) {
-		q.ExcludeAdAccounts = distinct(between(r, 1, 3), func() campaign.AdAccountID { return FirstAccount + campaign.AdAccountID(r.IntN(1000)) })
+		q.ExcludeAdAccounts = distinct(between(r, 1, 3), func() campaign.AdAccountID { return FirstAccount + campaign.AdAccountID(r.ExpFloat64()*10) })
 	}
 	return q
 }

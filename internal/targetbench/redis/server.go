@@ -41,7 +41,7 @@ func connect(ctx context.Context, url func(context.Context) (string, error), d *
 	}
 	o.ReadTimeout, o.WriteTimeout, o.ContextTimeoutEnabled, o.MaxRetries = ioTimeout, ioTimeout, true, -1
 	s := &server{client: goredis.NewClient(o), columns: targetbench.NewColumns(d), sizes: map[targetbench.Term]int{}}
-	if err := s.client.FlushAll(ctx).Err(); err != nil {
+	if err := s.client.FlushDB(ctx).Err(); err != nil {
 		return nil, errors.Join(fmt.Errorf("empty the server: %w", err), s.client.Close())
 	}
 	s.empty, err = s.memory(ctx)
@@ -147,7 +147,7 @@ func (s *server) ServerTime(ctx context.Context) (int64, error) {
 func (s *server) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	return errors.Join(s.client.FlushAll(ctx).Err(), s.client.Close())
+	return errors.Join(s.client.FlushDB(ctx).Err(), s.client.Close())
 }
 
 // pipeline collects commands and sends them when there are many.
