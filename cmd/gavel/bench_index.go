@@ -157,7 +157,6 @@ func (b *indexBench) node(ctx context.Context, name string, do func(context.Cont
 	if err != nil {
 		return err
 	}
-	conf.DatabaseURL, conf.RedisURL = secret(b.stack.DatabaseURL), secret(b.stack.RedisURL)
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	err = serve(running, conf, b.logs, b.w.getenv, nil, func(n *node) error {
