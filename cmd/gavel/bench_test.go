@@ -55,7 +55,8 @@ func TestWrongAnswersAreUnclean(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	rows := []targetbench.Row{
-		{Engine: "gavel", Mode: "full", Ads: 9, P50NS: 2000, Agrees: true}, {Engine: "other", Mode: "full", Ads: 9, P50NS: 5000, Wrong: "query 3"},
+		{Engine: "gavel", Mode: "full", Ads: 9, P50NS: 2000, Agrees: true},
+		{Engine: "other", Mode: "full", Ads: 9, P50NS: 5000, Wrong: "query 3"},
 		{Engine: "third", Mode: "full", Ads: 9, Skipped: "too large"},
 	}
 	printTargeting(&out, rows)

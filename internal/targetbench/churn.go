@@ -39,7 +39,7 @@ type churn struct {
 
 func newChurn(d *Data, e Changing, rate int) *churn {
 	return &churn{
-		data: d, engine: e, rate: rate, r: rand.New(rand.NewPCG(d.Seed, streamChanges)), parser: targeting.NewParser(d.Bounds),
+		data: d, engine: e, rate: rate, r: seeded(d.Seed, streamChanges), parser: targeting.NewParser(d.Bounds),
 		now: map[campaign.AdID]*targeting.Ad{},
 	}
 }

@@ -3,7 +3,6 @@ package targetbench
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
@@ -43,7 +42,7 @@ func NewData(ctx context.Context, seed uint64, ads, queries int, b targeting.Bou
 	}
 	parser := targeting.NewParser(b)
 	texts := map[string]string{}
-	r := rand.New(rand.NewPCG(seed, streamChangeable))
+	r := seeded(seed, streamChangeable)
 	for s := range m.Ads(ads) {
 		ad, err := parser.Parse(s)
 		if err != nil {

@@ -6,6 +6,11 @@ import (
 	"slices"
 )
 
+// seeded is the generator of one stream of a seed.
+func seeded(seed, stream uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // the same on every machine is what it is for
+}
+
 // weights are cumulative: a draw is a position, likelier the more weight it has.
 type weights []float64
 

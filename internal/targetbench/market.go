@@ -33,7 +33,7 @@ type Market struct {
 
 // NewMarket returns the market of a seed.
 func NewMarket(seed uint64) *Market {
-	return &Market{seed: seed, values: newValues(rand.New(rand.NewPCG(seed, streamValues)))}
+	return &Market{seed: seed, values: newValues(seeded(seed, streamValues))}
 }
 
 // Streams of random numbers: each of what is generated has its own, so that one does not move when another gets longer.
@@ -52,7 +52,7 @@ func (m *Market) Interests() []campaign.Interest { return m.values.interests }
 // same ads, however many are taken.
 func (m *Market) Ads(n int) iter.Seq[campaign.ServingAd] {
 	return func(yield func(campaign.ServingAd) bool) {
-		g := &groups{values: m.values, r: rand.New(rand.NewPCG(m.seed, streamAds)), account: FirstAccount - 1, campaign: FirstCampaign - 1, group: FirstAdGroup - 1}
+		g := &groups{values: m.values, r: seeded(m.seed, streamAds), account: FirstAccount - 1, campaign: FirstCampaign - 1, group: FirstAdGroup - 1}
 		g.broad = make([]string, broadSpecs)
 		for i := range g.broad {
 			g.broad[i] = g.broadSpec()

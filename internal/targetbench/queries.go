@@ -10,7 +10,7 @@ import (
 
 // Queries makes n queries, each of another user at [Now].
 func (m *Market) Queries(n int) []*targeting.Query {
-	r := rand.New(rand.NewPCG(m.seed, streamQueries))
+	r := seeded(m.seed, streamQueries)
 	list := make([]*targeting.Query, n)
 	for i := range list {
 		list[i] = m.query(r)

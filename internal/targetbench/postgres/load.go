@@ -95,9 +95,17 @@ func (m *Market) write(ctx context.Context, ads []campaign.ServingAd) error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	for _, t := range tables {
+	if _, err := tx.ExecContext(ctx, newAccountsSQL); err != nil {
+		return fmt.Errorf("load accounts: %w", err)
+	}
+	for i, t := range tables() {
 		if err := copyTo(ctx, tx, t, ads); err != nil {
-			return fmt.Errorf("load %s: %w", t.name, err)
+			return fmt.Errorf("load rows: %w", err)
+		}
+		if i == 0 {
+			if _, err := tx.ExecContext(ctx, accountsSQL); err != nil {
+				return fmt.Errorf("load accounts: %w", err)
+			}
 		}
 	}
 	if err := tx.Commit(); err != nil {
@@ -112,63 +120,66 @@ func (m *Market) write(ctx context.Context, ads []campaign.ServingAd) error {
 	return nil
 }
 
-// table is how ads become the rows of a table. An ad gives rows when it is the first one for which key has this answer; accounts
-// can go over several calls of write, so they tolerate it.
+// table is how ads become the rows of a table. An ad gives rows when key answers something else than for the ad before.
 type table struct {
-	name    string
-	columns []string
+	copySQL string
 	key     func(*campaign.ServingAd) int64
 	rows    func(*campaign.ServingAd, func(...any) error) error
 }
 
+// An account may have been written before, with the first of its campaigns, so accounts go through a table of their own.
+const (
+	newAccountsSQL = `CREATE TEMPORARY TABLE new_ad_accounts (id bigint, currency text, time_zone text) ON COMMIT DROP`
+
+	copyAccountsSQL = `COPY new_ad_accounts (id, currency, time_zone) FROM STDIN`
+
+	accountsSQL = `
+INSERT INTO ad_accounts (id, name, country, currency, time_zone) SELECT id, 'Account ' || id, 'US', currency, time_zone FROM new_ad_accounts
+ON CONFLICT (id) DO NOTHING`
+
+	copyCampaignsSQL = `COPY campaigns (id, ad_account_id, name, status, objective_type) FROM STDIN`
+
+	copyAdGroupsSQL = `
+COPY ad_groups (id, ad_account_id, campaign_id, name, status, billable_event, bid_micros, budget_type, budget_micros, placement_group,
+    targeting_spec, lifetime_frequency_cap, start_time, end_time) FROM STDIN`
+
+	copyKeywordsSQL = `COPY keywords (ad_account_id, ad_group_id, match_type, value) FROM STDIN`
+
+	copyAdsSQL = `
+COPY ads (id, ad_account_id, campaign_id, ad_group_id, status, creative_type, title, description, image_url, destination_url) FROM STDIN`
+)
+
 // budgetMicros is the daily budget of an ad group: as much as a good day's traffic.
 const budgetMicros = 100_000_000
 
-var tables = []table{
-	{
-		"new_ad_accounts", []string{"id", "currency", "time_zone"},
-		func(ad *campaign.ServingAd) int64 { return int64(ad.AdAccountID) },
-		func(ad *campaign.ServingAd, row func(...any) error) error {
+// tables are in the order in which they refer to each other.
+func tables() []table {
+	return []table{
+		{copyAccountsSQL, func(ad *campaign.ServingAd) int64 { return int64(ad.AdAccountID) }, func(ad *campaign.ServingAd, row func(...any) error) error {
 			return row(int64(ad.AdAccountID), ad.Currency, ad.TimeZone)
-		},
-	}, {
-		"campaigns", []string{"id", "ad_account_id", "name", "status", "objective_type"},
-		func(ad *campaign.ServingAd) int64 { return int64(ad.CampaignID) },
-		func(ad *campaign.ServingAd, row func(...any) error) error {
+		}},
+		{copyCampaignsSQL, func(ad *campaign.ServingAd) int64 { return int64(ad.CampaignID) }, func(ad *campaign.ServingAd, row func(...any) error) error {
 			return row(int64(ad.CampaignID), int64(ad.AdAccountID), "Campaign", "ACTIVE", "AWARENESS")
-		},
-	}, {
-		"ad_groups", []string{
-			"id", "ad_account_id", "campaign_id", "name", "status", "billable_event", "bid_micros", "budget_type", "budget_micros", "placement_group",
-			"targeting_spec", "lifetime_frequency_cap", "start_time", "end_time",
-		},
-		func(ad *campaign.ServingAd) int64 { return int64(ad.AdGroupID) },
-		func(ad *campaign.ServingAd, row func(...any) error) error {
+		}},
+		{copyAdGroupsSQL, func(ad *campaign.ServingAd) int64 { return int64(ad.AdGroupID) }, func(ad *campaign.ServingAd, row func(...any) error) error {
 			return row(int64(ad.AdGroupID), int64(ad.AdAccountID), int64(ad.CampaignID), "Ad group", "ACTIVE", string(ad.BillableEvent),
-				int64(ad.BidMicros), "DAILY", int64(budgetMicros), ad.PlacementGroup, string(ad.Targeting), orNull(ad.FrequencyCap), orNullTime(ad.StartTime), orNullTime(ad.EndTime))
-		},
-	}, {
-		"keywords", []string{"ad_account_id", "ad_group_id", "match_type", "value"},
-		func(ad *campaign.ServingAd) int64 { return int64(ad.AdGroupID) },
-		func(ad *campaign.ServingAd, row func(...any) error) error {
+				int64(ad.BidMicros), "DAILY", int64(budgetMicros), ad.PlacementGroup, string(ad.Targeting), orNull(ad.FrequencyCap),
+				orNullTime(ad.StartTime), orNullTime(ad.EndTime))
+		}},
+		{copyKeywordsSQL, func(ad *campaign.ServingAd) int64 { return int64(ad.AdGroupID) }, func(ad *campaign.ServingAd, row func(...any) error) error {
 			for _, k := range ad.Keywords {
 				if err := row(int64(ad.AdAccountID), int64(ad.AdGroupID), string(k.MatchType), k.Value); err != nil {
 					return err
 				}
 			}
 			return nil
-		},
-	}, {
-		"ads", []string{
-			"id", "ad_account_id", "campaign_id", "ad_group_id", "status", "creative_type", "title", "description", "image_url", "destination_url",
-		},
-		func(ad *campaign.ServingAd) int64 { return int64(ad.AdID) },
-		func(ad *campaign.ServingAd, row func(...any) error) error {
+		}},
+		{copyAdsSQL, func(ad *campaign.ServingAd) int64 { return int64(ad.AdID) }, func(ad *campaign.ServingAd, row func(...any) error) error {
 			c := ad.Creative
 			return row(int64(ad.AdID), int64(ad.AdAccountID), int64(ad.CampaignID), int64(ad.AdGroupID), "ACTIVE", c.Type, c.Title, c.Description,
 				c.ImageURL, c.DestinationURL)
-		},
-	},
+		}},
+	}
 }
 
 func orNull(n int) any {
@@ -185,21 +196,9 @@ func orNullTime(t time.Time) any {
 	return t
 }
 
-const newAccountsSQL = `CREATE TEMPORARY TABLE new_ad_accounts (id bigint, currency text, time_zone text) ON COMMIT DROP`
-
-const accountsSQL = `
-INSERT INTO ad_accounts (id, name, country, currency, time_zone) SELECT id, 'Account ' || id, 'US', currency, time_zone FROM new_ad_accounts
-ON CONFLICT (id) DO NOTHING`
-
 // copyTo sends the rows of one table.
-func copyTo(ctx context.Context, tx *sqlx.Tx, t table, ads []campaign.ServingAd) (err error) {
-	accounts := t.name == "new_ad_accounts"
-	if accounts {
-		if _, err := tx.ExecContext(ctx, newAccountsSQL); err != nil {
-			return err
-		}
-	}
-	stmt, err := tx.PrepareContext(ctx, pq.CopyIn(t.name, t.columns...))
+func copyTo(ctx context.Context, tx *sqlx.Tx, t table, ads []campaign.ServingAd) error {
+	stmt, err := tx.PrepareContext(ctx, t.copySQL)
 	if err != nil {
 		return err
 	}
@@ -215,12 +214,8 @@ func copyTo(ctx context.Context, tx *sqlx.Tx, t table, ads []campaign.ServingAd)
 			return errors.Join(err, stmt.Close())
 		}
 	}
-	_, err = stmt.ExecContext(ctx)
-	if err = errors.Join(err, stmt.Close()); err != nil || !accounts {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, accountsSQL)
-	return err
+	_, err = stmt.ExecContext(ctx) // no values: the end
+	return errors.Join(err, stmt.Close())
 }
 
 const changeSQL = `
