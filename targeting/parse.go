@@ -12,6 +12,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/text/language"
+
 	"gavel/campaign"
 	"gavel/internal/fault"
 )
@@ -23,7 +25,7 @@ type Problem = fault.Field
 //
 // A key that is missing or null means everyone; so do no bytes at all. An empty list of whom to include would be for nobody
 // and is a problem; an empty AUDIENCE_EXCLUDE excludes nobody. A value given twice counts once; a key given twice is a
-// problem, because readers of JSON disagree on which one counts.
+// problem, because readers of JSON disagree on which one counts. Whether an interest or an audience exists is not asked here.
 func ParseSpec(raw []byte) (Spec, []Problem) {
 	if len(raw) == 0 {
 		return Spec{}, nil
@@ -96,19 +98,20 @@ func (p *parser) spec() Spec {
 	var s Spec
 	s.Locations = p.list(keyLocation, MaxLocations, checkLocation)
 	s.Regions = p.list(keyGeo, MaxRegions, checkRegion)
-	s.Genders = p.list(keyGender, 3, oneOf("unknown", "male", "female"))
-	s.ageBuckets = p.list(keyAgeBucket, 10, checkAgeBucket)
-	s.minAge, s.maxAge = p.text(keyMinAge), p.text(keyMaxAge)
-	s.Ages = p.ages(s.ageBuckets, s.minAge, s.maxAge)
-	s.AppTypes = p.list(keyAppType, 6, oneOf("android_mobile", "android_tablet", "ipad", "iphone", "web", "web_mobile"))
+	s.Genders = p.list(keyGender, 3, oneOf(genders()...))
+	s.ageBuckets = p.list(keyAgeBucket, 10, oneOf(ageBucketNames()...))
+	p.ages(&s)
+	s.AppTypes = p.list(keyAppType, 6, oneOf(appTypes()...))
 	s.Locales = p.list(keyLocale, MaxLocales, checkLocale)
 	s.Interests = p.list(keyInterest, MaxInterests, checkInterest)
-	s.AudienceInclude = audiences(p.list(keyInclude, MaxAudiences, checkAudience))
 	if isEmptyList(p.values[keyExclude]) {
 		delete(p.values, keyExclude)
 	}
+	includes, excludes := p.has(keyInclude), p.has(keyExclude)
+	s.AudienceInclude = audiences(p.list(keyInclude, MaxAudiences, checkAudience))
 	s.AudienceExclude = audiences(p.list(keyExclude, MaxAudiences, checkAudience))
-	s.strategy = p.list(keyStrategy, 1, checkStrategy)
+	s.strategy = p.list(keyStrategy, 1, oneOf(strategyChoose, strategyFind, strategyReconnect))
+	p.checkStrategy(s.strategy, includes, excludes)
 	if v, given := p.take(keyShopping); given && !isEmptyList(v) {
 		p.problems.Add(keyShopping, "is not supported: there is no retargeting by shopping events")
 	}
@@ -125,20 +128,23 @@ func (p *parser) take(key string) (value json.RawMessage, given bool) {
 	return value, given && string(value) != "null"
 }
 
-// text reads a string; "" if the key is missing.
-func (p *parser) text(key string) string {
+// has reports whether a key is given and not null.
+func (p *parser) has(key string) bool {
+	value, given := p.values[key]
+	return given && string(value) != "null"
+}
+
+// text reads a string; ok is false if the key is missing or its value is not a string, and then what is wrong with it is told.
+func (p *parser) text(key string) (s string, ok bool) {
 	raw, given := p.take(key)
 	if !given {
-		return ""
+		return "", false
 	}
-	var s string
-	switch err := json.Unmarshal(raw, &s); {
-	case err != nil:
+	if err := json.Unmarshal(raw, &s); err != nil {
 		p.problems.Add(key, "must be a string")
-	case s == "":
-		p.problems.Add(key, "is empty")
+		return "", false
 	}
-	return s
+	return s, true
 }
 
 // list reads a list of strings; check gives each its canonical form or says what is wrong with it. The result is sorted, each
@@ -179,52 +185,72 @@ func (p *parser) list(key string, most int, check func(string) (canonical, probl
 	return list
 }
 
+// checkStrategy holds a spec to the intention that TARGETING_STRATEGY states; the other keys alone decide who is targeted.
+func (p *parser) checkStrategy(strategy []string, includes, excludes bool) {
+	if len(strategy) != 1 {
+		return
+	}
+	switch strategy[0] {
+	case strategyReconnect:
+		if !includes {
+			p.problems.Add(keyStrategy, "RECONNECT_WITH_USERS needs AUDIENCE_INCLUDE: the users to reconnect with")
+		}
+	case strategyFind:
+		if !excludes {
+			p.problems.Add(keyStrategy, "FIND_NEW_CUSTOMERS needs AUDIENCE_EXCLUDE: the customers that are not new")
+		}
+		if includes {
+			p.problems.Add(keyStrategy, "FIND_NEW_CUSTOMERS cannot be combined with AUDIENCE_INCLUDE: who is in a list is known already")
+		}
+	}
+}
+
 func isEmptyList(raw json.RawMessage) bool {
 	var values []json.RawMessage
 	return len(raw) > 0 && raw[0] == '[' && json.Unmarshal(raw, &values) == nil && len(values) == 0
 }
 
 // ages combines the two ways to say ages.
-func (p *parser) ages(buckets []string, minAge, maxAge string) Ages {
-	var ages Ages
-	for _, b := range buckets {
+func (p *parser) ages(s *Spec) {
+	for _, b := range s.ageBuckets {
 		bits, _ := ageBucket(b)
-		ages |= bits
+		s.Ages |= bits
 	}
-	if minAge == "" && maxAge == "" {
-		return ages
-	}
-	if buckets != nil {
+	hasMin, hasMax := p.has(keyMinAge), p.has(keyMaxAge)
+	minAge, okMin := p.text(keyMinAge)
+	maxAge, okMax := p.text(keyMaxAge)
+	switch {
+	case !hasMin && !hasMax:
+		return
+	case s.ageBuckets != nil:
 		p.problems.Add(keyAgeBucket, "cannot be combined with MINIMUM_AGE and MAXIMUM_AGE")
-		return 0
-	}
-	if minAge == "" {
+		return
+	case !hasMin:
 		p.problems.Add(keyMinAge, "is required with MAXIMUM_AGE")
-		return 0
-	}
-	if maxAge == "" {
+		return
+	case !hasMax:
 		p.problems.Add(keyMaxAge, "is required with MINIMUM_AGE")
-		return 0
+		return
 	}
 	first, okFirst := parseAge(minAge)
-	if !okFirst {
+	if okMin && !okFirst {
 		p.problems.Add(keyMinAge, fmt.Sprintf(`%s is not one of "18" to "65"`, quote(minAge)))
 	}
 	last, okLast := parseAge(maxAge)
 	if maxAge == "65+" {
 		last, okLast = open, true
 	}
-	if !okLast {
+	if okMax && !okLast {
 		p.problems.Add(keyMaxAge, fmt.Sprintf(`%s is not one of "18" to "65" or "65+"`, quote(maxAge)))
 	}
 	if !okFirst || !okLast {
-		return 0
+		return
 	}
 	if first > last {
 		p.problems.Add(keyMinAge, fmt.Sprintf("%s is above MAXIMUM_AGE %s", quote(minAge), quote(maxAge)))
-		return 0
+		return
 	}
-	return agesBetween(first, last)
+	s.minAge, s.maxAge, s.Ages = minAge, maxAge, agesBetween(first, last)
 }
 
 func parseAge(s string) (int, bool) {
@@ -249,20 +275,38 @@ func checkRegion(s string) (string, string) {
 	return "", quote(s) + " is not an ISO 3166-2 region code"
 }
 
-func checkAgeBucket(s string) (string, string) {
-	if _, ok := ageBucket(s); ok {
-		return s, ""
-	}
-	return "", quote(s) + " is not an age bucket"
-}
-
 func checkLocale(s string) (string, string) {
-	language, region, ok := splitLocale(s)
-	canonical := joinLocale(language, region)
+	code, region, ok := splitLocale(s)
+	canonical := joinLocale(code, region)
 	if !ok || len(canonical) != len(s) {
 		return "", quote(s) + ` is neither a language ("en") nor a language in a region ("en-US")`
 	}
+	if _, problem := checkLanguage(code); problem != "" {
+		return "", problem
+	}
+	if region == "" || isCountry(region) {
+		return canonical, ""
+	}
+	if area, err := language.ParseRegion(region); err != nil || area.String() != region || len(region) != 3 {
+		return "", quote(s) + " has a region that is neither an ISO 3166-1 country nor a UN M.49 area"
+	}
 	return canonical, ""
+}
+
+// checkLanguage holds a code to the languages that there are, by their current and shortest code: a device says "he", so an ad
+// for "heb" or "iw" would never be shown.
+func checkLanguage(code string) (language.Base, string) {
+	base, err := language.ParseBase(code)
+	if err != nil || code == "und" {
+		return base, quote(code) + " is not a language of ISO 639"
+	}
+	if current, err := language.DeprecatedBase.Canonicalize(language.Make(base.String())); err == nil {
+		base, _ = current.Base()
+	}
+	if base.String() != code {
+		return base, quote(code) + " is written " + quote(base.String())
+	}
+	return base, ""
 }
 
 func joinLocale(language, region string) string {
@@ -286,13 +330,6 @@ func checkAudience(s string) (string, string) {
 		return "", quote(s) + " is not an audience id"
 	}
 	return strconv.FormatInt(id, 10), ""
-}
-
-func checkStrategy(s string) (string, string) {
-	if s != "CHOOSE_YOUR_OWN" {
-		return "", quote(s) + " is not supported: only CHOOSE_YOUR_OWN is"
-	}
-	return s, ""
 }
 
 func oneOf(names ...string) func(string) (string, string) {

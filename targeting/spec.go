@@ -25,6 +25,23 @@ const (
 	keyShopping  = "SHOPPING_RETARGETING"
 )
 
+// The values of TARGETING_STRATEGY.
+const (
+	strategyChoose    = "CHOOSE_YOUR_OWN"
+	strategyFind      = "FIND_NEW_CUSTOMERS"
+	strategyReconnect = "RECONNECT_WITH_USERS"
+)
+
+func genders() []string { return []string{"female", "male", "unknown"} }
+
+func appTypes() []string {
+	return []string{"android_mobile", "android_tablet", "ipad", "iphone", "web", "web_mobile"}
+}
+
+func ageBucketNames() []string {
+	return []string{"18-24", "19+", "20+", "21+", "25-34", "35-44", "45-49", "50-54", "55-64", "65+"}
+}
+
 // Limits on a spec.
 const (
 	// MaxSpecBytes is the most bytes of a spec's JSON.
