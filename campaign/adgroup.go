@@ -62,7 +62,9 @@ type AdGroup struct {
 	// FrequencyCap is the most impressions one user may get in a rolling 30 days; 0 = no cap.
 	FrequencyCap int
 	// StartTime (inclusive) and EndTime (exclusive); zero = those of the campaign.
-	StartTime, EndTime   time.Time
+	StartTime, EndTime time.Time
+	// Hours are those of the week, in the account's time zone, in which the ad group serves; zero = all.
+	Hours                WeekHours
 	CreatedAt, UpdatedAt time.Time
 }
 
@@ -80,6 +82,7 @@ type AdGroupInput struct {
 	TargetingSpec      Opt[json.RawMessage]
 	FrequencyCap       Opt[int64]
 	StartTime, EndTime Opt[time.Time]
+	AdSchedule         Opt[[]ScheduleInput]
 }
 
 // AdGroupUpdate changes one ad group. ID is 0 when the decoder could not read it.
@@ -140,6 +143,7 @@ func (in AdGroupInput) apply(p *fault.Fields, g *AdGroup, creating bool, validat
 	in.applyFrequencyCap(p, g)
 	applyNullable(in.StartTime, &g.StartTime)
 	applyNullable(in.EndTime, &g.EndTime)
+	in.applySchedule(p, g)
 
 	if in.Name.Given() {
 		checkText(p, "name", g.Name, 1, 255)
@@ -177,6 +181,15 @@ func (in AdGroupInput) applyTargeting(p *fault.Fields, g *AdGroup, validate Vali
 		if len(problems) == 0 {
 			g.TargetingSpec = canonical
 		}
+	}
+}
+
+func (in AdGroupInput) applySchedule(p *fault.Fields, g *AdGroup) {
+	switch {
+	case in.AdSchedule.Null:
+		g.Hours = WeekHours{}
+	case in.AdSchedule.Set:
+		g.Hours = weekHours(p, "ad_schedule", in.AdSchedule.Value)
 	}
 }
 

@@ -283,6 +283,34 @@ func (*specIn) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
 }
 
+// scheduleIn is an ad_schedule.
+type scheduleIn struct {
+	campaign.Opt[[]campaign.ScheduleInput]
+}
+
+func (f *scheduleIn) decode(raw json.RawMessage, name string, p *fault.Fields) {
+	elements := decodeValue[[]json.RawMessage](raw, name, "an array of objects", p)
+	f.Opt = campaign.Opt[[]campaign.ScheduleInput]{Set: elements.Set, Null: elements.Null}
+	if len(elements.Value) > campaign.MaxAdSchedule {
+		p.Add(name, fmt.Sprintf("has %d entries, at most %d are allowed", len(elements.Value), campaign.MaxAdSchedule))
+		return
+	}
+	for i, element := range elements.Value {
+		item := decodeItem(element, (*scheduleRequest).input)
+		p.Nest(fault.Index(name, i), item.Problems)
+		f.Value = append(f.Value, item.Input)
+	}
+}
+
+// Schema implements huma.SchemaProvider.
+func (*scheduleIn) Schema(r huma.Registry) *huma.Schema {
+	fewest, most := 1, campaign.MaxAdSchedule
+	return &huma.Schema{
+		Type: huma.TypeArray, MinItems: &fewest, MaxItems: &most,
+		Items: r.Schema(reflect.TypeFor[scheduleRequest](), true, ""),
+	}
+}
+
 // textsIn is a list of strings.
 type textsIn struct{ campaign.Opt[[]string] }
 

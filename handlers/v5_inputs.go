@@ -93,6 +93,7 @@ type AdGroupFields struct {
 	FrequencyCap   intIn[int64]                        `json:"lifetime_frequency_cap,omitempty" nullable:"true" minimum:"1" maximum:"10000" doc:"Most impressions for one user in a rolling 30 days. Only for IMPRESSION, and needs end_time; null removes it."`
 	StartTime      timeIn                              `json:"start_time,omitempty" nullable:"true" doc:"Unix seconds, not before the campaign's; null removes it."`
 	EndTime        timeIn                              `json:"end_time,omitempty" nullable:"true" doc:"Unix seconds, after start_time and not after the campaign's; null removes it."`
+	AdSchedule     scheduleIn                          `json:"ad_schedule,omitempty" nullable:"true" doc:"Gavel's own. The hours of the week in which the ad group serves, in the time zone of the ad account; entries may overlap. Null means all hours."`
 
 	BidStrategy          offIn `json:"bid_strategy_type,omitempty" enum:"null,\"MAX_BID\"" why:"only MAX_BID is"`
 	BidMultiplier        offIn `json:"bid_multiplier,omitempty" enum:"null,0"`
@@ -109,8 +110,18 @@ func (in *AdGroupFields) input() campaign.AdGroupInput {
 	return campaign.AdGroupInput{
 		AdAccountID: in.AdAccountID.Opt, Status: in.Status.Opt, Budget: in.Budget.Opt, BudgetType: in.BudgetType.Opt, Pacing: in.Pacing.Opt,
 		PlacementGroup: in.PlacementGroup.Opt, TargetingSpec: in.TargetingSpec.Opt, FrequencyCap: in.FrequencyCap.Opt,
-		StartTime: in.StartTime.Opt, EndTime: in.EndTime.Opt,
+		StartTime: in.StartTime.Opt, EndTime: in.EndTime.Opt, AdSchedule: in.AdSchedule.Opt,
 	}
+}
+
+type scheduleRequest struct {
+	Day       textIn[string] `json:"day_of_week" enum:"MONDAY,TUESDAY,WEDNESDAY,THURSDAY,FRIDAY,SATURDAY,SUNDAY" doc:"Day in the time zone of the ad account."`
+	StartHour intIn[int64]   `json:"start_hour" minimum:"0" maximum:"23" doc:"First hour."`
+	EndHour   intIn[int64]   `json:"end_hour" minimum:"1" maximum:"24" doc:"The hour before which it ends: 17 is until 16:59. What goes past midnight is two entries, one for each day."`
+}
+
+func (in *scheduleRequest) input() campaign.ScheduleInput {
+	return campaign.ScheduleInput{Day: in.Day.Opt, StartHour: in.StartHour.Opt, EndHour: in.EndHour.Opt}
 }
 
 type adGroupCreateRequest struct {

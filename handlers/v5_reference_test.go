@@ -40,11 +40,12 @@ var ours = map[string][]string{
 	"adAccountCreate":       {"time_zone"},
 	"adCreateRequest":       {"title", "description", "image_url", "ad_account_id"},
 	"adUpdateRequest":       {"title", "description", "image_url", "ad_account_id"},
-	"adGroupCreateRequest":  {"ad_account_id"},
-	"adGroupUpdateRequest":  {"ad_account_id"},
+	"adGroupCreateRequest":  {"ad_account_id", "ad_schedule"},
+	"adGroupUpdateRequest":  {"ad_account_id", "ad_schedule"},
 	"audienceCreateRequest": {},
 	"AdAccount":             {"time_zone", "daily_spend_cap", "lifetime_spend_cap"},
 	"AdResponse":            {"title", "description", "image_url"},
+	"AdGroupResponse":       {"ad_schedule"},
 }
 
 // What v5 requires and Gavel does not: the path has the ad account, a pin is optional, users take the place of a rule.

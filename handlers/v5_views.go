@@ -77,9 +77,24 @@ type adGroupView struct {
 	AutoTargeting  bool            `json:"auto_targeting_enabled" doc:"Always false."`
 	StartTime      *int64          `json:"start_time" doc:"Unix seconds."`
 	EndTime        *int64          `json:"end_time" doc:"Unix seconds."`
+	AdSchedule     []scheduleView  `json:"ad_schedule" nullable:"true" doc:"Gavel's own. The hours of the week in which it serves, in the time zone of the ad account, as few entries as there can be; null for all hours."`
 	CreatedTime    int64           `json:"created_time" doc:"Unix seconds."`
 	UpdatedTime    int64           `json:"updated_time" doc:"Unix seconds."`
 	Type           string          `json:"type" enum:"adgroup"`
+}
+
+type scheduleView struct {
+	Day       string `json:"day_of_week" enum:"MONDAY,TUESDAY,WEDNESDAY,THURSDAY,FRIDAY,SATURDAY,SUNDAY"`
+	StartHour int    `json:"start_hour" doc:"0 to 23."`
+	EndHour   int    `json:"end_hour" doc:"1 to 24, exclusive."`
+}
+
+func viewSchedule(h campaign.WeekHours) []scheduleView {
+	var list []scheduleView
+	for _, e := range h.Schedule() {
+		list = append(list, scheduleView(e))
+	}
+	return list
 }
 
 func viewAdGroup(g campaign.AdGroup) adGroupView {
@@ -88,7 +103,7 @@ func viewAdGroup(g campaign.AdGroup) adGroupView {
 		BillableEvent: string(g.BillableEvent), Bid: int64(g.Bid), BidStrategy: "MAX_BID",
 		Budget: amount(g.Budget), BudgetType: string(g.BudgetType), Pacing: string(g.Pacing), PlacementGroup: string(g.PlacementGroup),
 		TargetingSpec: g.TargetingSpec, FrequencyCap: g.FrequencyCap, StartTime: unix(g.StartTime), EndTime: unix(g.EndTime),
-		CreatedTime: g.CreatedAt.Unix(), UpdatedTime: g.UpdatedAt.Unix(), Type: "adgroup",
+		AdSchedule: viewSchedule(g.Hours), CreatedTime: g.CreatedAt.Unix(), UpdatedTime: g.UpdatedAt.Unix(), Type: "adgroup",
 	}
 }
 

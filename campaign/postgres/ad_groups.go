@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 )
 
 const adGroupColumns = `id, ad_account_id, campaign_id, name, status, billable_event, bid_micros, budget_type, budget_micros,
-    pacing_delivery_type, placement_group, targeting_spec, lifetime_frequency_cap, start_time, end_time, created_at, updated_at`
+    pacing_delivery_type, placement_group, targeting_spec, lifetime_frequency_cap, start_time, end_time, ad_schedule, created_at,
+    updated_at`
 
 const adGroupSQL = `SELECT ` + adGroupColumns + ` FROM ad_groups WHERE ad_account_id = $1 AND id = $2`
 
@@ -28,12 +30,13 @@ SELECT ` + adGroupColumns + ` FROM ad_groups WHERE ad_account_id = $1 AND id = A
 
 const insertAdGroupSQL = `
 INSERT INTO ad_groups (ad_account_id, campaign_id, name, status, billable_event, bid_micros, budget_type, budget_micros,
-    pacing_delivery_type, placement_group, targeting_spec, lifetime_frequency_cap, start_time, end_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING ` + adGroupColumns
+    pacing_delivery_type, placement_group, targeting_spec, lifetime_frequency_cap, start_time, end_time, ad_schedule)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING ` + adGroupColumns
 
 const updateAdGroupSQL = `
 UPDATE ad_groups SET name = $3, status = $4, bid_micros = $5, budget_micros = $6, pacing_delivery_type = $7, placement_group = $8,
-    targeting_spec = $9, lifetime_frequency_cap = $10, start_time = $11, end_time = $12, updated_at = now()
+    targeting_spec = $9, lifetime_frequency_cap = $10, start_time = $11, end_time = $12, ad_schedule = $13,
+    updated_at = now()
 WHERE ad_account_id = $1 AND id = $2 RETURNING ` + adGroupColumns
 
 type adGroupRow struct {
@@ -52,6 +55,7 @@ type adGroupRow struct {
 	FrequencyCap   sql.NullInt64 `db:"lifetime_frequency_cap"`
 	StartTime      sql.NullTime  `db:"start_time"`
 	EndTime        sql.NullTime  `db:"end_time"`
+	Hours          weekHours     `db:"ad_schedule"`
 	CreatedAt      time.Time     `db:"created_at"`
 	UpdatedAt      time.Time     `db:"updated_at"`
 }
@@ -64,7 +68,7 @@ func (r adGroupRow) entity() campaign.AdGroup {
 		BudgetType: campaign.BudgetType(r.BudgetType), Budget: money.Micros(r.Budget.Int64),
 		Pacing: campaign.PacingDeliveryType(r.Pacing), PlacementGroup: campaign.PlacementGroup(r.PlacementGroup),
 		TargetingSpec: r.TargetingSpec, FrequencyCap: int(r.FrequencyCap.Int64),
-		StartTime: r.StartTime.Time, EndTime: r.EndTime.Time, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		StartTime: r.StartTime.Time, EndTime: r.EndTime.Time, Hours: campaign.WeekHours(r.Hours), CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 }
 
@@ -106,7 +110,7 @@ func (t *txn) InsertAdGroup(ctx context.Context, g campaign.AdGroup) (campaign.A
 	var row adGroupRow
 	err := t.get(ctx, &row, insertAdGroupSQL, int64(g.AdAccountID), int64(g.CampaignID), g.Name, string(g.Status), string(g.BillableEvent),
 		int64(g.Bid), string(g.BudgetType), nullInt(g.Budget), string(g.Pacing), string(g.PlacementGroup), string(g.TargetingSpec),
-		nullInt(g.FrequencyCap), nullTime(g.StartTime), nullTime(g.EndTime))
+		nullInt(g.FrequencyCap), nullTime(g.StartTime), nullTime(g.EndTime), weekHours(g.Hours))
 	return row.entity(), err
 }
 
@@ -114,6 +118,33 @@ func (t *txn) InsertAdGroup(ctx context.Context, g campaign.AdGroup) (campaign.A
 func (t *txn) UpdateAdGroup(ctx context.Context, g campaign.AdGroup) (campaign.AdGroup, error) {
 	var row adGroupRow
 	err := t.get(ctx, &row, updateAdGroupSQL, int64(g.AdAccountID), int64(g.ID), g.Name, string(g.Status), int64(g.Bid), nullInt(g.Budget),
-		string(g.Pacing), string(g.PlacementGroup), string(g.TargetingSpec), nullInt(g.FrequencyCap), nullTime(g.StartTime), nullTime(g.EndTime))
+		string(g.Pacing), string(g.PlacementGroup), string(g.TargetingSpec), nullInt(g.FrequencyCap), nullTime(g.StartTime), nullTime(g.EndTime), weekHours(g.Hours))
 	return row.entity(), err
+}
+
+// weekHours is campaign.WeekHours as its 42 digits; every hour is NULL.
+type weekHours campaign.WeekHours
+
+// Value implements driver.Valuer.
+func (h weekHours) Value() (driver.Value, error) {
+	hours := campaign.WeekHours(h)
+	if hours.IsZero() {
+		return nil, nil //nolint:nilnil // NULL
+	}
+	text, err := hours.MarshalText()
+	return string(text), err
+}
+
+// Scan implements sql.Scanner.
+func (h *weekHours) Scan(src any) error {
+	*h = weekHours{}
+	switch text := src.(type) {
+	case nil:
+		return nil
+	case string:
+		return (*campaign.WeekHours)(h).UnmarshalText([]byte(text))
+	case []byte:
+		return (*campaign.WeekHours)(h).UnmarshalText(text)
+	}
+	return fmt.Errorf("hours of the week as %T", src)
 }

@@ -63,7 +63,7 @@ func (s *Serving) Done(ctx context.Context, changes []int64) error {
 const servingColumns = `
 SELECT a.id AS ad_id, a.ad_group_id, a.campaign_id, a.ad_account_id, t.currency, t.time_zone, g.billable_event, g.bid_micros,
     g.placement_group, g.targeting_spec, g.lifetime_frequency_cap, greatest(c.start_time, g.start_time) AS start_time,
-    least(c.end_time, g.end_time) AS end_time, a.creative_type, a.title, a.description, a.image_url, a.destination_url,
+    least(c.end_time, g.end_time) AS end_time, g.ad_schedule, a.creative_type, a.title, a.description, a.image_url, a.destination_url,
     (SELECT json_agg(json_build_object('match_type', k.match_type, 'value', k.value) ORDER BY k.id)
         FROM keywords k WHERE k.ad_group_id = g.id AND NOT k.archived) AS keywords
 FROM ads a JOIN ad_groups g ON g.id = a.ad_group_id JOIN campaigns c ON c.id = a.campaign_id JOIN ad_accounts t ON t.id = a.ad_account_id
@@ -94,6 +94,7 @@ type servingRow struct {
 	FrequencyCap   sql.NullInt64 `db:"lifetime_frequency_cap"`
 	StartTime      sql.NullTime  `db:"start_time"`
 	EndTime        sql.NullTime  `db:"end_time"`
+	Hours          weekHours     `db:"ad_schedule"`
 	CreativeType   string        `db:"creative_type"`
 	Title          string        `db:"title"`
 	Description    string        `db:"description"`
@@ -107,7 +108,8 @@ func (r servingRow) ad() (campaign.ServingAd, error) {
 		AdID: campaign.AdID(r.AdID), AdGroupID: campaign.AdGroupID(r.AdGroupID), CampaignID: campaign.CampaignID(r.CampaignID),
 		AdAccountID: campaign.AdAccountID(r.AdAccountID), Currency: r.Currency, TimeZone: r.TimeZone,
 		BillableEvent: campaign.BillableEvent(r.BillableEvent), BidMicros: money.Micros(r.Bid), PlacementGroup: r.PlacementGroup,
-		Targeting: r.TargetingSpec, StartTime: r.StartTime.Time, EndTime: r.EndTime.Time, FrequencyCap: int(r.FrequencyCap.Int64),
+		Targeting: r.TargetingSpec, StartTime: r.StartTime.Time, EndTime: r.EndTime.Time, Hours: campaign.WeekHours(r.Hours),
+		FrequencyCap: int(r.FrequencyCap.Int64),
 		Creative: campaign.Creative{
 			Type: r.CreativeType, Title: r.Title, Description: r.Description, ImageURL: r.ImageURL, DestinationURL: r.DestinationURL,
 		},
