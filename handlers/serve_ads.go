@@ -68,7 +68,7 @@ func (s *AdServer) request(in *adRequest) *auction.Request {
 		Slots: make([]auction.Slot, len(in.Slots)),
 		Query: auction.Query{
 			Now: s.Clock.Now(), Placement: auction.Placement(in.Placement),
-			Country: in.User.Country, Region: in.User.Region, Gender: in.User.Gender, Locale: in.User.Locale,
+			Country: in.User.Country, Region: in.User.Region, DMA: in.User.DMA, Gender: in.User.Gender, Locale: in.User.Locale,
 			AppType: in.Device.AppType, Interests: in.User.Interests, SearchQuery: in.Context.Query, Keywords: in.Context.Keywords,
 		},
 	}

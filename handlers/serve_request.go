@@ -27,37 +27,46 @@ const (
 	maxAge            = 150
 )
 
-// adRequest is the body of POST /v1/ads.
+// adRequest is the body of POST /v1/ads. An attribute that is left out is not known; docs/targeting.md says what that means.
 type adRequest struct {
-	RequestID string        `json:"request_id"`
-	Placement string        `json:"placement"`
-	Slots     []slotRequest `json:"slots"`
-	User      struct {
-		ID        string   `json:"id"`
-		Country   string   `json:"country"`
-		Region    string   `json:"region"`
-		Gender    string   `json:"gender"`
-		Age       *int     `json:"age"`
-		Locale    string   `json:"locale"`
-		Interests []string `json:"interests"`
-	} `json:"user"`
-	Device struct {
-		AppType string `json:"app_type"`
-	} `json:"device"`
-	Context struct {
-		Query    string   `json:"query"`
-		Keywords []string `json:"keywords"`
-	} `json:"context"`
-	Exclude struct {
-		AdAccountIDs []string `json:"ad_account_ids"`
-		AdIDs        []string `json:"ad_ids"`
-	} `json:"exclude"`
-	Explain bool `json:"explain"`
+	RequestID string         `json:"request_id" required:"false" maxLength:"128" doc:"The caller's own id of the request, for its logs and ours."`
+	Placement string         `json:"placement" enum:"BROWSE,SEARCH,OTHER" doc:"Home feed, search results, related."`
+	Slots     []slotRequest  `json:"slots" minItems:"1" maxItems:"20"`
+	User      userRequest    `json:"user" required:"false"`
+	Device    deviceRequest  `json:"device" required:"false"`
+	Context   contextRequest `json:"context" required:"false"`
+	Exclude   excludeRequest `json:"exclude" required:"false"`
+	Explain   bool           `json:"explain" required:"false" doc:"Why each ad did or did not win; needs a key that may explain."`
 }
 
 type slotRequest struct {
-	ID       string `json:"id"`
-	Position int    `json:"position"`
+	ID       string `json:"id" minLength:"1" maxLength:"128"`
+	Position int    `json:"position" required:"false" minimum:"0" maximum:"10000"`
+}
+
+type userRequest struct {
+	ID        string   `json:"id" required:"false" maxLength:"128" doc:"The feed's id of the user. Without it no audience and no frequency counter is known."`
+	Country   string   `json:"country" required:"false" pattern:"^[A-Z]{2}$" doc:"ISO 3166-1 alpha-2." example:"US"`
+	Region    string   `json:"region" required:"false" pattern:"^[A-Z]{2}-[A-Z0-9]{1,3}$" doc:"ISO 3166-2. It does not imply the country." example:"US-CA"`
+	DMA       string   `json:"dma" required:"false" pattern:"^[1-9][0-9]{2}$" doc:"US market area (Nielsen DMA). It does not imply the country." example:"807"`
+	Gender    string   `json:"gender" required:"false" enum:"female,male,unknown" doc:"Left out is unknown."`
+	Age       *int     `json:"age" required:"false" minimum:"1" maximum:"150" doc:"Years."`
+	Locale    string   `json:"locale" required:"false" maxLength:"35" doc:"BCP 47; en_US is read as en-US." example:"en-US"`
+	Interests []string `json:"interests" required:"false" maxItems:"200" doc:"Interest ids; each stands for its parents too, once a taxonomy is loaded."`
+}
+
+type deviceRequest struct {
+	AppType string `json:"app_type" required:"false" enum:"android_mobile,android_tablet,ipad,iphone,web,web_mobile"`
+}
+
+type contextRequest struct {
+	Query    string   `json:"query" required:"false" maxLength:"500" doc:"What the user searched for; keywords are compared with it."`
+	Keywords []string `json:"keywords" required:"false" maxItems:"50" doc:"Keywords of the page, each a phrase of its own."`
+}
+
+type excludeRequest struct {
+	AdAccountIDs []string `json:"ad_account_ids" required:"false" maxItems:"500" doc:"No ads of these."`
+	AdIDs        []string `json:"ad_ids" required:"false" maxItems:"500" doc:"None of these ads."`
 }
 
 // decodeAdRequest reads and checks a body. The error is a fault that names every field that is wrong.
@@ -106,8 +115,11 @@ func (r *adRequest) checkUser(p *problems) {
 	if c := r.User.Country; c != "" && !isUpper(c, 2) {
 		p.add("user.country", "must be an ISO 3166-1 alpha-2 code such as US")
 	}
-	if reg := r.User.Region; reg != "" && (len(reg) < 4 || len(reg) > 6 || reg[2] != '-' || !isUpper(reg[:2], 2)) {
+	if reg := r.User.Region; reg != "" && !isRegion(reg) {
 		p.add("user.region", "must be an ISO 3166-2 code such as US-CA")
+	}
+	if d := r.User.DMA; d != "" && !(len(d) == 3 && d[0] != '0' && isDigits(d)) {
+		p.add("user.dma", "must be a US market area (Nielsen DMA) of three digits such as 807")
 	}
 	if r.User.Gender != "" {
 		p.oneOf("user.gender", r.User.Gender, "female", "male", "unknown")
@@ -132,6 +144,18 @@ func isUpper(s string, n int) bool {
 		}
 	}
 	return true
+}
+
+// isRegion reports whether s has the shape of an ISO 3166-2 code, in capitals: another spelling would never match.
+func isRegion(s string) bool {
+	if len(s) < 4 || len(s) > 6 || s[2] != '-' || !isUpper(s[:2], 2) {
+		return false
+	}
+	return !strings.ContainsFunc(s[3:], func(r rune) bool { return !('A' <= r && r <= 'Z') && !('0' <= r && r <= '9') })
+}
+
+func isDigits(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }
 
 // problems collects what is wrong with an input.

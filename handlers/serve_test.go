@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"gavel/event"
 	"gavel/internal/fault"
 )
 
@@ -63,4 +65,35 @@ func TestUnknownFieldsAreFoundHoweverDeep(t *testing.T) {
 		names = append(names, f.Name)
 	}
 	require.Equal(t, []string{"slots[1].colour", "user.id"}, names)
+}
+
+// TestEveryAttributeOfARequestReachesTheQuery: an attribute that is accepted and then dropped would make its ads invisible.
+func TestEveryAttributeOfARequestReachesTheQuery(t *testing.T) {
+	t.Parallel()
+	in, err := decodeAdRequest([]byte(`{"placement":"SEARCH","slots":[{"id":"s"}],
+		"user":{"id":"u","country":"US","region":"US-CA","dma":"807","gender":"male","age":30,"locale":"en-US","interests":["1"]},
+		"device":{"app_type":"ipad"},"context":{"query":"q","keywords":["k"]},"exclude":{"ad_account_ids":["5"],"ad_ids":["6"]}}`))
+	require.NoError(t, err)
+	q := (&AdServer{Clock: event.NewClock(event.Ticks())}).request(in).Query
+	unset := map[string]bool{"Audiences": true, "AudiencesKnown": true} // from Redis
+	for i, v := 0, reflect.ValueOf(q); i < v.NumField(); i++ {
+		name := v.Type().Field(i).Name
+		require.Equal(t, unset[name], v.Field(i).IsZero(), name)
+	}
+	require.Equal(t, "807", q.DMA)
+}
+
+func TestAdRequestsNameWhatCannotBe(t *testing.T) {
+	t.Parallel()
+	for user, field := range map[string]string{
+		`"dma":"80"`: "user.dma", `"dma":"8070"`: "user.dma", `"dma":"080"`: "user.dma", `"dma":"80a"`: "user.dma", `"dma":807`: "user.dma",
+		`"region":"US-ca"`: "user.region", `"region":"US_CA"`: "user.region", `"region":"CA"`: "user.region", `"region":"US-CALI"`: "user.region",
+		`"country":"us"`: "user.country", `"country":"USA"`: "user.country", `"gender":"men"`: "user.gender", `"age":0`: "user.age", `"interests":[""]`: "user.interests[0]",
+	} {
+		_, err := decodeAdRequest([]byte(`{"placement":"BROWSE","slots":[{"id":"a"}],"user":{` + user + `}}`))
+		var refused *fault.Error
+		require.ErrorAs(t, err, &refused, user)
+		require.Len(t, refused.Fields, 1, user)
+		require.Equal(t, field, refused.Fields[0].Name)
+	}
 }
