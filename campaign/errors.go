@@ -14,6 +14,10 @@ var (
 	ErrAdNotFound = fault.New(fault.NotFound, "ad not found in this ad account")
 	// ErrAudienceNotFound: the ad account has no such audience.
 	ErrAudienceNotFound = fault.New(fault.NotFound, "audience not found in this ad account")
+	// ErrInterestNotFound: the taxonomy has no such interest.
+	ErrInterestNotFound = fault.New(fault.NotFound, "interest not found")
+	// ErrNoOptions: the values of this key are not a list.
+	ErrNoOptions = fault.New(fault.NotFound, "this targeting type has no list of values; docs/targeting.md says what it takes")
 	// ErrKeyNotFound: no such key, or it is revoked already.
 	ErrKeyNotFound = fault.New(fault.NotFound, "key not found, or revoked already")
 	// ErrKeyReused: the idempotency key was used before with another input.

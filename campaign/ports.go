@@ -14,6 +14,7 @@ type Store interface {
 	AdReader
 	ChildReader
 	BudgetReader
+	InterestReader
 	KeyStore
 
 	// InTx runs f in one transaction and commits it if f returns nil. f may run again, from the start, when the transaction
@@ -90,6 +91,14 @@ type BudgetReader interface {
 	BudgetLines(ctx context.Context, account AdAccountID, today int, of []BudgetScope, page Page) ([]BudgetLine, error)
 }
 
+// InterestReader reads the taxonomy of interests.
+type InterestReader interface {
+	// Interests returns all, in the order of their ids as bytes.
+	Interests(ctx context.Context) ([]Interest, error)
+	// Interest returns ErrInterestNotFound.
+	Interest(ctx context.Context, id string) (InterestNode, error)
+}
+
 // KeyStore keeps API keys by their hash.
 type KeyStore interface {
 	// InsertKey returns ErrAdAccountNotFound for a key of an account that does not exist.
@@ -109,6 +118,7 @@ type Tx interface {
 	AdTx
 	ChildTx
 	BudgetTx
+	InterestTx
 	AnswerTx
 
 	// Changed tells the indexer that entities are not what they were. entity is one of the Entity constants.
@@ -170,6 +180,15 @@ type BudgetTx interface {
 	// SetLimits changes limits, also those of the periods that are open: the lifetime and every day from today (yyyymmdd) on.
 	// A limit below what is spent is allowed: nothing more is spent then.
 	SetLimits(ctx context.Context, lines []Budget, today int) error
+}
+
+// InterestTx writes the taxonomy of interests.
+type InterestTx interface {
+	// ReplaceInterests makes a valid taxonomy the only one and returns how many interests are not as they were. Of two at once one
+	// waits.
+	ReplaceInterests(ctx context.Context, all []Interest) (changed int, err error)
+	// UnknownInterests returns those of ids that the taxonomy does not have; none while no taxonomy is loaded.
+	UnknownInterests(ctx context.Context, ids []string) ([]string, error)
 }
 
 // AnswerTx keeps what creates answered, by account and idempotency key.

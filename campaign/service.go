@@ -15,6 +15,8 @@ type Config struct {
 	Store             Store
 	ValidateTargeting ValidateTargeting
 	CheckKeyword      CheckKeyword
+	CheckInterests    CheckInterests
+	TargetingOptions  TargetingOptions
 	Now               func() time.Time
 	// Random is where keys come from: crypto/rand.Reader.
 	Random io.Reader
@@ -25,17 +27,22 @@ type Config struct {
 // It does not ask who is calling: the caller has checked that (see [Principal.MayManage]). What it is given below one account
 // it looks up within that account only.
 type Service struct {
-	store    Store
-	validate ValidateTargeting
-	keyword  CheckKeyword
-	now      func() time.Time
-	random   io.Reader
-	tx       Tx // not nil inside Once: all writes join it
+	store     Store
+	validate  ValidateTargeting
+	keyword   CheckKeyword
+	interests CheckInterests
+	options   TargetingOptions
+	now       func() time.Time
+	random    io.Reader
+	tx        Tx // not nil inside Once: all writes join it
 }
 
 // NewService returns a service.
 func NewService(c Config) *Service {
-	return &Service{store: c.Store, validate: c.ValidateTargeting, keyword: c.CheckKeyword, now: c.Now, random: c.Random}
+	return &Service{
+		store: c.Store, validate: c.ValidateTargeting, keyword: c.CheckKeyword, interests: c.CheckInterests, options: c.TargetingOptions,
+		now: c.Now, random: c.Random,
+	}
 }
 
 // inTx runs f in a transaction, or in the one of Once.

@@ -32,7 +32,7 @@ func (s *Service) CreateAdGroups(ctx context.Context, account AdAccountID, items
 		}
 		for i, item := range items {
 			g, problems := newAdGroup(account, parentOf(campaigns, item.Input.CampaignID.Value), item.Input, s.validate)
-			if problems, err = s.checkAudiences(ctx, tx, g, problems); err != nil {
+			if problems, err = s.checkNamed(ctx, tx, g, problems); err != nil {
 				return err
 			}
 			if results[i].Err = invalid(item.Problems, problems); results[i].Err != nil {
@@ -78,7 +78,7 @@ func (s *Service) UpdateAdGroups(ctx context.Context, account AdAccountID, items
 			before, found := stored[item.Input.ID]
 			after, problems := changedAdGroup(before, parentOf(campaigns, before.CampaignID), item.Input.AdGroupInput, s.validate)
 			if item.Input.TargetingSpec.Given() {
-				if problems, err = s.checkAudiences(ctx, tx, after, problems); err != nil {
+				if problems, err = s.checkNamed(ctx, tx, after, problems); err != nil {
 					return err
 				}
 			}
@@ -120,6 +120,15 @@ func parentOf[ID comparable, T any](found map[ID]T, id ID) *T {
 		return &parent
 	}
 	return nil
+}
+
+// checkNamed adds a problem for each thing that g's targeting names and that is not there.
+func (s *Service) checkNamed(ctx context.Context, tx Tx, g AdGroup, problems []fault.Field) ([]fault.Field, error) {
+	problems, err := s.checkInterests(ctx, tx, g, problems)
+	if err != nil {
+		return nil, err
+	}
+	return s.checkAudiences(ctx, tx, g, problems)
 }
 
 // checkAudiences adds a problem for each audience that g's targeting names and its account does not have: who is in an

@@ -49,6 +49,7 @@ func RegisterV5(app *fiber.App, svc *campaign.Service, ring *campaign.KeyRing) h
 	v.registerKeywords()
 	v.registerAudiences()
 	v.registerBudgets()
+	v.registerResources()
 	serveDocument(app, v.api)
 	return v.api
 }

@@ -299,6 +299,10 @@ func (f *scheduleIn) decode(raw json.RawMessage, name string, p *fault.Fields) {
 		item := decodeItem(element, (*scheduleRequest).input)
 		p.Nest(fault.Index(name, i), item.Problems)
 		f.Value = append(f.Value, item.Input)
+		if slices.ContainsFunc(item.Problems, func(x fault.Field) bool { return x.Name == "" }) {
+			f.Opt = campaign.Opt[[]campaign.ScheduleInput]{} // no object: its fields are not to be missed
+			return
+		}
 	}
 }
 

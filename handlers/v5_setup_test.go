@@ -50,7 +50,10 @@ func setupV5(t *testing.T) *v5Bundle {
 		require.NoError(t, db.Close())
 	})
 	b := &v5Bundle{T: t, db: db, app: newApp(), now: time.Now(), ring: campaign.NewKeyRing(store, slog.New(slog.DiscardHandler))}
-	b.svc = campaign.NewService(campaign.Config{Store: store, ValidateTargeting: targeting.Canonicalize, CheckKeyword: targeting.CheckKeyword, Now: func() time.Time { return b.now }, Random: rand.Reader})
+	b.svc = campaign.NewService(campaign.Config{
+		Store: store, ValidateTargeting: targeting.Canonicalize, CheckKeyword: targeting.CheckKeyword, CheckInterests: targeting.CheckTaxonomy,
+		TargetingOptions: targeting.Options, Now: func() time.Time { return b.now }, Random: rand.Reader,
+	})
 	b.api = RegisterV5(b.app, b.svc, b.ring)
 
 	own, other := b.newAccount(), b.newAccount()
@@ -89,6 +92,15 @@ type reply struct {
 // call sends a request as the advertiser; headers are name, value pairs and win. {account} in the path is its account.
 func (b *v5Bundle) call(method, path, body string, headers ...string) reply {
 	b.Helper()
+	var r reply
+	r.status, r.header, r.raw = b.send(method, path, body, headers...)
+	require.NoError(b, json.Unmarshal([]byte(r.raw), &r.body), "%s %s: %s", method, path, r.raw)
+	return r
+}
+
+// send is call without reading the answer.
+func (b *v5Bundle) send(method, path, body string, headers ...string) (status int, header http.Header, raw string) {
+	b.Helper()
 	path = strings.ReplaceAll(path, "{account}", b.account)
 	req := httptest.NewRequestWithContext(context.Background(), method, path, strings.NewReader(body))
 	req.Header.Set(fiber.HeaderAuthorization, "Bearer "+b.advertiser)
@@ -99,11 +111,9 @@ func (b *v5Bundle) call(method, path, body string, headers ...string) reply {
 	resp, err := b.app.Test(req, -1)
 	require.NoError(b, err)
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	require.NoError(b, err)
-	r := reply{status: resp.StatusCode, header: resp.Header, raw: string(raw)}
-	require.NoError(b, json.Unmarshal(raw, &r.body), "%s %s: %s", method, path, raw)
-	return r
+	return resp.StatusCode, resp.Header, string(text)
 }
 
 // ok is call for what must succeed; the answer is held to the schema that the document promises.

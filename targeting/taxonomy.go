@@ -84,6 +84,12 @@ func NewTaxonomy(interests []campaign.Interest) (*Taxonomy, error) {
 	return t, nil
 }
 
+// CheckTaxonomy is the error of NewTaxonomy.
+func CheckTaxonomy(interests []campaign.Interest) error {
+	_, err := NewTaxonomy(interests)
+	return err
+}
+
 // checkNode says what is wrong with an interest by itself.
 func checkNode(in campaign.Interest) string {
 	if _, why := checkInterest(in.ID); why != "" {

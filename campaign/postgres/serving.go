@@ -157,7 +157,13 @@ func (s *Serving) Resolve(ctx context.Context, changes []campaign.Change) (campa
 			return campaign.Delta{}, err
 		}
 	}
-	if len(changes) == len(touched[campaign.EntityUser]) {
+	if len(touched[campaign.EntityInterests]) > 0 {
+		var err error
+		if delta.Interests, err = s.Interests(ctx); err != nil {
+			return campaign.Delta{}, err
+		}
+	}
+	if len(changes) == len(touched[campaign.EntityUser])+len(touched[campaign.EntityInterests]) {
 		return delta, nil
 	}
 	var adIDs []int64

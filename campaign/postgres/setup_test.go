@@ -37,6 +37,7 @@ func setup(t *testing.T) *bundle {
 		Store: b.store, Now: func() time.Time { return b.now }, Random: rand.Reader,
 		ValidateTargeting: func(raw json.RawMessage) (json.RawMessage, []fault.Field) { return raw, nil },
 		CheckKeyword:      func(campaign.Keyword) error { return nil },
+		CheckInterests:    func([]campaign.Interest) error { return nil },
 	})
 	t.Cleanup(func() {
 		require.NoError(t, b.store.Close())

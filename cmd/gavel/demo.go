@@ -19,6 +19,19 @@ import (
 //go:embed demo.json
 var demoJSON []byte
 
+//go:embed demo_interests.csv
+var demoInterestsCSV []byte
+
+// demoInterests loads a small taxonomy of interests.
+func demoInterests(ctx context.Context, s *campaign.Service) error {
+	all, _, err := readInterests(bytes.NewReader(demoInterestsCSV))
+	if err != nil {
+		return fmt.Errorf("read demo interests:%w", err)
+	}
+	_, err = s.ReplaceInterests(ctx, all)
+	return err
+}
+
 // demoShop is one advertiser of the demo.
 type demoShop struct {
 	Campaign map[string]any `json:"campaign"`

@@ -117,6 +117,9 @@ func (c devCmd) load(ctx context.Context, n *node, s *devSecrets, path string) e
 	if err := n.ring.Refresh(ctx); err != nil {
 		return err
 	}
+	if err := demoInterests(ctx, n.service); err != nil {
+		return fmt.Errorf("load demo: %w", err)
+	}
 	if err := demoShops(ctx, n.service, &s.Access); err != nil {
 		return fmt.Errorf("load demo: %w", err)
 	}

@@ -42,7 +42,10 @@ func (f databaseFlag) withService(ctx context.Context, do func(*campaign.Service
 	}
 	store := campaigns.NewStore(db)
 	defer func() { err = errors.Join(err, store.Close(), db.Close()) }()
-	return do(campaign.NewService(campaign.Config{Store: store, ValidateTargeting: targeting.Canonicalize, CheckKeyword: targeting.CheckKeyword, Now: time.Now, Random: rand.Reader}))
+	return do(campaign.NewService(campaign.Config{
+		Store: store, ValidateTargeting: targeting.Canonicalize, CheckKeyword: targeting.CheckKeyword, CheckInterests: targeting.CheckTaxonomy,
+		TargetingOptions: targeting.Options, Now: time.Now, Random: rand.Reader,
+	}))
 }
 
 // Run makes a key.

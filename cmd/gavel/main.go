@@ -24,6 +24,7 @@ var errUnclean = errors.New("unclean")
 type world struct {
 	getenv         func(string) string
 	environ        []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
@@ -33,6 +34,7 @@ type cli struct {
 	Migrate    migrateCmd    `cmd:"" help:"Apply, take back or list the migrations of the database."`
 	Audit      auditCmd      `cmd:"" help:"Check the money invariants I1-I6 on a live database; exit status 1 on a violation."`
 	Key        keyCmd        `cmd:"" help:"Create, list and revoke API keys."`
+	Interests  interestsCmd  `cmd:"" help:"Load and list the taxonomy of interests."`
 	Nodes      nodesCmd      `cmd:"" help:"List the nodes and what they hold."`
 	Fence      fenceCmd      `cmd:"" help:"Give up a node that is gone for good, so that its leases can close."`
 	Refund     refundCmd     `cmd:"" help:"Give back what events were charged, for example invalid traffic."`
@@ -45,7 +47,7 @@ type cli struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], world{getenv: os.Getenv, environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr})
+	err := run(ctx, os.Args[1:], world{getenv: os.Getenv, environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr})
 	stop()
 	if err != nil {
 		if !errors.Is(err, errUnclean) {

@@ -133,7 +133,10 @@ func (n *node) openStores(ctx context.Context) (err error) {
 	}
 	n.databaseID = id.String()
 	n.store, n.serving = campaigns.NewStore(n.db), campaigns.NewServing(n.db)
-	n.service = campaign.NewService(campaign.Config{Store: n.store, ValidateTargeting: targeting.Canonicalize, CheckKeyword: targeting.CheckKeyword, Now: time.Now, Random: rand.Reader})
+	n.service = campaign.NewService(campaign.Config{
+		Store: n.store, ValidateTargeting: targeting.Canonicalize, CheckKeyword: targeting.CheckKeyword, CheckInterests: targeting.CheckTaxonomy,
+		TargetingOptions: targeting.Options, Now: time.Now, Random: rand.Reader,
+	})
 	n.ring = campaign.NewKeyRing(n.store, n.log)
 	if err := n.ring.Refresh(ctx); err != nil {
 		return err
