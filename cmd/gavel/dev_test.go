@@ -94,6 +94,7 @@ func TestBadAdRequestsNameTheField(t *testing.T) {
 		"age a string":        {`{"placement":"BROWSE",` + slots + `,"user":{"age":"27"}}`, `user.age`},
 		"age 0":               {`{"placement":"BROWSE",` + slots + `,"user":{"age":0}}`, `user.age`},
 		"country":             {`{"placement":"BROWSE",` + slots + `,"user":{"country":"usa"}}`, `user.country`},
+		"market area":         {`{"placement":"BROWSE",` + slots + `,"user":{"dma":"80"}}`, `user.dma`},
 		"gender":              {`{"placement":"BROWSE",` + slots + `,"user":{"gender":"x"}}`, `user.gender`},
 		"app type":            {`{"placement":"BROWSE",` + slots + `,"device":{"app_type":"watch"}}`, `device.app_type`},
 		"interests a string":  {`{"placement":"BROWSE",` + slots + `,"user":{"interests":"1"}}`, `user.interests`},
