@@ -295,12 +295,14 @@ func (f *scheduleIn) decode(raw json.RawMessage, name string, p *fault.Fields) {
 		p.Add(name, fmt.Sprintf("has %d entries, at most %d are allowed", len(elements.Value), campaign.MaxAdSchedule))
 		return
 	}
+	told := 0
 	for i, element := range elements.Value {
 		item := decodeItem(element, (*scheduleRequest).input)
 		p.Nest(fault.Index(name, i), item.Problems)
 		f.Value = append(f.Value, item.Input)
-		if slices.ContainsFunc(item.Problems, func(x fault.Field) bool { return x.Name == "" }) {
-			f.Opt = campaign.Opt[[]campaign.ScheduleInput]{} // no object: its fields are not to be missed
+		told += len(item.Problems)
+		if told >= maxUnknown || slices.ContainsFunc(item.Problems, func(x fault.Field) bool { return x.Name == "" }) {
+			f.Opt = campaign.Opt[[]campaign.ScheduleInput]{} // no object, or too much: what is missing is not told as well
 			return
 		}
 	}

@@ -131,6 +131,8 @@ func FuzzDecodeCreate(f *testing.F) {
 		`[{"name":"a","objective_type":"AWARENESS","daily_spend_cap":5,"start_time":1,"end_time":2,"bid_options":null}]`,
 		`[{"campaign_id":"1","billable_event":"IMPRESSION","bid_in_micro_currency":5,"targeting_spec":{"GENDER":["male"]}}]`,
 		`{"parent_id":"1","keywords":[{"match_type":"EXACT","value":"x"}]}`, `[]`, `[null]`, `[{"name":"\ud800"}]`, `{"user_ids":["a"],"operation_type":"ADD"}`,
+		`{"ad_schedule":[{"day_of_week":"MONDAY","start_hour":9,"end_hour":17},{"x":1},5,null]}`,
+		`{"ad_schedule":[` + strings.Repeat(`{"`+strings.Repeat("x", 64)+`":1,"y":1,"z":1},`, 41) + `{}]}`,
 	} {
 		f.Add([]byte(seed))
 	}

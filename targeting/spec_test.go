@@ -208,7 +208,8 @@ func FuzzParseSpec(f *testing.F) {
 	f.Add([]byte(`{"APPTYPE":["iphone"],"GENDER":["male"],"LOCALE":["en-US"],"LOCATION":["501"],"MINIMUM_AGE":"18","MAXIMUM_AGE":"65+"}`))
 	f.Add([]byte(`{"AGE_BUCKET":["18-24"],"GEO":["BE-VOV"],"INTEREST":["1"],"AUDIENCE_INCLUDE":["2"],"AUDIENCE_EXCLUDE":[]}`))
 	f.Add([]byte(`{"GENDER":["male"],"GENDER":[]}`))
-	f.Add([]byte(`{"LOCALE":["zh_Hant_TW","é"]}`))
+	f.Add([]byte(`{"LOCALE":["zh_Hant_TW","é","es-419","fil","deu"]}`))
+	f.Add([]byte(`{"TARGETING_STRATEGY":["FIND_NEW_CUSTOMERS"],"AUDIENCE_EXCLUDE":["2"],"AUDIENCE_INCLUDE":null}`))
 	d := randDraws{rand.New(rand.NewPCG(7, 8))}
 	for range 20 {
 		f.Add([]byte(aSpec(d)))

@@ -27,19 +27,10 @@ type interestsLoadCmd struct {
 type interestsListCmd struct{ databaseFlag }
 
 // Run replaces the taxonomy.
-func (c interestsLoadCmd) Run(ctx context.Context, w world) (err error) {
-	in := w.stdin
-	if c.File != "-" {
-		file, err := os.Open(c.File)
-		if err != nil {
-			return fmt.Errorf("read interests: %w", err)
-		}
-		defer file.Close()
-		in = file
-	}
-	all, lines, err := readInterests(in)
+func (c interestsLoadCmd) Run(ctx context.Context, w world) error {
+	all, lines, err := c.read(w)
 	if err != nil {
-		return fmt.Errorf("%s:%w", c.File, err)
+		return err
 	}
 	return c.withService(ctx, func(s *campaign.Service) error {
 		changed, err := s.ReplaceInterests(ctx, all)
@@ -52,6 +43,22 @@ func (c interestsLoadCmd) Run(ctx context.Context, w world) (err error) {
 		fmt.Fprintf(w.stdout, "%d interests, %d of them new, changed or dropped\n", len(all), changed)
 		return nil
 	})
+}
+
+func (c interestsLoadCmd) read(w world) (all []campaign.Interest, lines []int, err error) {
+	in := w.stdin
+	if c.File != "-" {
+		file, err := os.Open(c.File)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read interests: %w", err)
+		}
+		defer func() { _ = file.Close() }() // it was only read
+		in = file
+	}
+	if all, lines, err = readInterests(in); err != nil {
+		return nil, nil, fmt.Errorf("%s:%w", c.File, err)
+	}
+	return all, lines, nil
 }
 
 // interestColumns is the header of a file of interests.
