@@ -1,6 +1,7 @@
 package targeting_test
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -146,5 +147,23 @@ func TestTaxonomyAgreesWithItsParents(t *testing.T) {
 			}
 		}
 		require.Equal(t, len(list), below, "each interest is below one other, or at the top")
+	})
+}
+
+// FuzzReadInterests: any bytes are interests with a line each, or an error that begins with a line.
+func FuzzReadInterests(f *testing.F) {
+	f.Add([]byte("id,parent_id,name\n1,,Home\n11,1,\"Chairs, large\"\n"))
+	f.Add([]byte("id,parent_id,name\r\n1,,\"a\nb\"\n\n2,1,c"))
+	f.Add([]byte("\xef\xbb\xbfid,parent_id,name\n1,2"))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		all, lines, err := targeting.ReadInterests(bytes.NewReader(file))
+		if err != nil {
+			require.Regexp(t, `^\d+: `, err.Error())
+			return
+		}
+		require.Len(t, lines, len(all))
+		for i, line := range lines {
+			require.Greater(t, line, i+1, "the header is line 1")
+		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gavel/campaign"
+	"gavel/targeting"
 )
 
 //go:embed demo.json
@@ -24,7 +25,7 @@ var demoInterestsCSV []byte
 
 // demoInterests loads a small taxonomy of interests.
 func demoInterests(ctx context.Context, s *campaign.Service) error {
-	all, _, err := readInterests(bytes.NewReader(demoInterestsCSV))
+	all, _, err := targeting.ReadInterests(bytes.NewReader(demoInterestsCSV))
 	if err != nil {
 		return fmt.Errorf("read demo interests:%w", err)
 	}

@@ -89,28 +89,10 @@ func TestInterestsLoadTheLargest(t *testing.T) {
 // TestTheDemosInterests: what the demo's ad groups target is in the demo's taxonomy.
 func TestTheDemosInterests(t *testing.T) {
 	t.Parallel()
-	all, _, err := readInterests(bytes.NewReader(demoInterestsCSV))
+	all, _, err := targeting.ReadInterests(bytes.NewReader(demoInterestsCSV))
 	require.NoError(t, err)
 	taxonomy, err := targeting.NewTaxonomy(all)
 	require.NoError(t, err)
 	require.True(t, taxonomy.Has("925056443165"))
 	require.Equal(t, []string{"311", "925056443165", "3"}, taxonomy.AppendAncestors(nil, "3111"))
-}
-
-// FuzzReadInterests: any bytes are interests with a line each, or an error that begins with a line.
-func FuzzReadInterests(f *testing.F) {
-	f.Add(demoInterestsCSV)
-	f.Add([]byte("id,parent_id,name\r\n1,,\"a\nb\"\n\n2,1,c"))
-	f.Add([]byte("\xef\xbb\xbfid,parent_id,name\n1,2"))
-	f.Fuzz(func(t *testing.T, file []byte) {
-		all, lines, err := readInterests(bytes.NewReader(file))
-		if err != nil {
-			require.Regexp(t, `^\d+: `, err.Error())
-			return
-		}
-		require.Len(t, lines, len(all))
-		for i, line := range lines {
-			require.Greater(t, line, i+1, "the header is line 1")
-		}
-	})
 }
