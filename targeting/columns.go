@@ -139,18 +139,29 @@ func (c *column) or(b *block, first int) {
 // not go back.
 func (c *column) orList(b *block, first int) {
 	base := first * 64
-	if len(c.list) > 0 && int(c.list[0]) < base {
-		n, _ := slices.BinarySearch(c.list, uint16(base))
-		c.list = c.list[n:]
+	list := c.list
+	if len(list) > 0 && int(list[0]) < base {
+		list = list[skipTo(list, uint16(base)):]
 	}
 	n := 0
-	for _, row := range c.list {
-		at := int(row) - base
+	for n < len(list) {
+		at := int(list[n]) - base
 		if at >= blockRows {
 			break
 		}
 		b[at/64&(blockWords-1)] |= 1 << (at % 64)
 		n++
 	}
-	c.list = c.list[n:]
+	c.list = list[n:]
+}
+
+// skipTo is the place of the first row of a list that is not before a row. It is most often near.
+func skipTo(list []uint16, row uint16) int {
+	step := 1
+	for step < len(list) && list[step] < row {
+		step *= 2
+	}
+	from := step / 2
+	n, _ := slices.BinarySearch(list[from:min(step+1, len(list))], row)
+	return from + n
 }

@@ -414,8 +414,17 @@ func (q *segmentQuery) and(u *union, first int, b *block) bool {
 		return left != 0
 	}
 	var may block
-	for i := u.from; i < u.to; i++ {
-		q.columns[i].or(&may, first)
+	for i := u.from; i < u.dense; i++ {
+		for w, rows := range q.columns[i].blockAt(first) {
+			may[w] |= rows
+		}
+	}
+	end := first*64 + blockRows
+	for i := u.dense; i < u.to; i++ {
+		// Most lists have nothing in most blocks.
+		if list := q.columns[i].list; len(list) > 0 && int(list[0]) < end {
+			q.columns[i].orList(&may, first)
+		}
 	}
 	for w := range b {
 		b[w] &= may[w]
