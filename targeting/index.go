@@ -13,9 +13,9 @@ import (
 //
 // Ads stand in the order of [Compare], by rows: a row is the ads with one bound and one targeting. Rows are in segments of up to
 // 65,536. For each key of the spec and each value a segment has a column of bits, one per row; a query ANDs, block by block, what
-// its values allow, most selective key first, and leaves a block as soon as it is empty. What columns cannot say (schedule,
-// hours, the words of a keyword around its longest one, the request's own exclusions) is asked of the rows that are left. The
-// first k answers are the k with the highest bounds, so the scan stops there.
+// its values allow, most selective key first, and leaves a block as soon as it is empty. What columns cannot say, the
+// words of a keyword around its rarest one, is asked of the rows that are left. The first k answers are the k with the highest
+// bounds, so the scan stops there.
 //
 // What has changed since the base was made is in two small segments beside it, and as tombstones on it; see Apply and Merge.
 type Index struct {
@@ -54,7 +54,7 @@ func (ix *Index) Match(q *Query, k int, dst []*Ad) []*Ad {
 		return dst
 	}
 	p := ix.plans.Get().(*plan)
-	p.limit, p.everything, p.picky = len(dst)+k, false, len(q.ExcludeAds)+len(q.ExcludeAdAccounts) > 0
+	p.limit, p.everything = len(dst)+k, false
 	if k < 0 {
 		p.limit = -1
 	}

@@ -98,16 +98,11 @@ func matchKeywords(keywords []keyword, phrases [][]byte) bool {
 	return hit || !positive
 }
 
-// longestWord is the word, with its spaces, without which a keyword is not found, and most likely a rare one; "" if there is none.
-// text is as appendWords makes it.
-func longestWord(text string) string {
-	longest := ""
+// eachWord calls f for each word of a text as appendWords makes it, with the space on either side.
+func eachWord(text string, f func(word string)) {
 	for len(text) > 1 {
 		n := strings.IndexByte(text[1:], ' ') + 2
-		if n > len(longest) {
-			longest = text[:n]
-		}
+		f(text[:n])
 		text = text[n-1:]
 	}
-	return longest
 }

@@ -95,6 +95,20 @@ func (r *reader) head() (placement, parts int) {
 	return placement, parts | int(r.byte())<<8
 }
 
+// toKeywords reads a code up to its keywords, and reports whether it has some.
+func (r *reader) toKeywords() bool {
+	_, parts := r.head()
+	if parts&partSchedule != 0 {
+		r.uvarint()
+		r.uvarint()
+	}
+	if parts&partHours != 0 {
+		r.hours()
+		r.text()
+	}
+	return parts&partKeywords != 0
+}
+
 func (r *reader) uint64() uint64 {
 	var v uint64
 	b := r.bytes(8)

@@ -12,12 +12,10 @@ type plan struct {
 	facts facts
 	// everything says that all rows are wanted, whatever the query.
 	everything bool
-	// picky says that the query excludes ads or advertisers by itself.
-	picky  bool
-	limit  int // of dst; negative: none
-	base   stream
-	deltas [2]stream
-	page   []*Ad // the ads of one row that is in several streams
+	limit      int // of dst; negative: none
+	base       stream
+	deltas     [2]stream
+	page       []*Ad // the ads of one row that is in several streams
 }
 
 // part is a segment in an index, with the ads that are not there any more.
@@ -42,6 +40,7 @@ type stream struct {
 	words block // what is left of the present block
 	word  int   // place in words
 	asked block // the rows of the block whose code must be asked
+	picky block // the rows of the block with an advertiser that the query excludes by itself
 }
 
 // segmentQuery is a query made ready for a segment: the columns to AND, best first.
@@ -53,6 +52,10 @@ type segmentQuery struct {
 	columns []column
 	// ask are the rows whose code must be asked: what columns cannot say.
 	ask []column
+	// pick are the rows with an advertiser that the query excludes: there may be ads of others beside.
+	pick []column
+	// without are the places of the ads that the query excludes.
+	without []uint32
 	// empty says that no row can match.
 	empty bool
 }
@@ -84,6 +87,7 @@ func (p *plan) release() {
 		clear(s.query.columns)
 		clear(s.query.none)
 		clear(s.query.ask)
+		clear(s.query.pick)
 	}
 	clear(p.page)
 	p.facts.Query = nil
@@ -176,12 +180,8 @@ func (s *stream) nextBlock(rows int) bool {
 		s.first += blockWords
 		if s.query.block(first, rows, &s.words) {
 			s.word = 0
-			if len(s.query.ask) > 0 {
-				s.asked = block{}
-				for i := range s.query.ask {
-					s.query.ask[i].or(&s.asked, first)
-				}
-			}
+			orAll(s.query.ask, &s.asked, first)
+			orAll(s.query.pick, &s.picky, first)
 			return true
 		}
 	}
@@ -189,14 +189,31 @@ func (s *stream) nextBlock(rows int) bool {
 	return false
 }
 
+// orAll makes b the rows of the block that are in any of the columns, if there are columns.
+func orAll(columns []column, b *block, first int) {
+	if len(columns) == 0 {
+		return
+	}
+	*b = block{}
+	for i := range columns {
+		columns[i].or(b, first)
+	}
+}
+
+// isIn says of the present block whether a row is in the rows of columns.
+func isIn(columns []column, b *block, row int) bool {
+	return len(columns) > 0 && b[row/64%blockWords]>>(row%64)&1 == 1
+}
+
 // emit appends the ads of a row of the first part that match, as many as the limit allows.
 func (s *stream) emit(p *plan, row int, dst []*Ad) []*Ad {
 	here := s.parts[0]
-	if len(s.query.ask) > 0 && s.asked[row/64%blockWords]>>(row%64)&1 == 1 && !here.code(row).confirm(&p.facts) {
+	if isIn(s.query.ask, &s.asked, row) && !here.code(row).confirm(&p.facts) {
 		return dst
 	}
+	picky := isIn(s.query.pick, &s.picky, row)
 	i, end := int(here.first[row]), int(here.first[row+1])
-	if end == i+1 && here.dead == nil && !p.picky {
+	if end == i+1 && here.dead == nil && !picky && len(s.query.without) == 0 {
 		return append(dst, &here.ads[i])
 	}
 	for ; i < end; i++ {
@@ -204,7 +221,7 @@ func (s *stream) emit(p *plan, row int, dst []*Ad) []*Ad {
 			continue
 		}
 		ad := &here.ads[i]
-		if p.picky && p.facts.excludes(ad) {
+		if picky && slices.Contains(p.facts.ExcludeAdAccounts, ad.AdAccountID) || slices.Contains(s.query.without, uint32(i)) {
 			continue
 		}
 		if dst = append(dst, ad); len(dst) == p.limit {
@@ -255,7 +272,8 @@ func (c code) confirm(f *facts) bool {
 }
 
 func (q *segmentQuery) reset() {
-	q.all, q.none, q.columns, q.ask, q.empty = q.all[:0], q.none[:0], q.columns[:0], q.ask[:0], false
+	q.all, q.none, q.columns, q.empty = q.all[:0], q.none[:0], q.columns[:0], false
+	q.ask, q.pick, q.without = q.ask[:0], q.pick[:0], q.without[:0]
 }
 
 // make turns the facts into columns of a segment.
@@ -288,6 +306,16 @@ func (q *segmentQuery) make(s *Segment, f *facts) {
 		restrict(q, &s.exclude)
 	}
 	q.restrictTime(s, f)
+	for _, id := range f.ExcludeAdAccounts {
+		if c, ok := s.account.values[id]; ok {
+			q.pick = append(q.pick, c)
+		}
+	}
+	for _, id := range f.ExcludeAds {
+		if i := s.find(id); i >= 0 {
+			q.without = append(q.without, uint32(i))
+		}
+	}
 	for i := range q.all {
 		u := &q.all[i]
 		q.empty = q.empty || u.count == 0

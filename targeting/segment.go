@@ -18,7 +18,7 @@ type Segment struct {
 	spans  []span
 	weekly []weekly
 	latest atomic.Pointer[timetable]
-	// worded are the rows with a keyword that must hit and is more than its longest word; nil if there are none.
+	// worded are the rows with a keyword that must hit and is more than a word; nil if there are none.
 	worded []uint64
 
 	dimensions
@@ -36,10 +36,12 @@ type dimensions struct {
 	appType   dimension[string]
 	locale    dimension[string]
 	interest  dimension[string]
-	// word has the longest word of each positive keyword, negative that of each other one; text has no values: its open column is
-	// the rows without keywords.
+	// word has one word of each positive keyword, negative one of each other: the rarest of the segment, since without it the
+	// keyword is not found. text has no values: its open column is the rows without keywords.
 	word, negative, text dimension[string]
-	include, exclude     dimension[campaign.AudienceID]
+	// account has the advertisers of each row.
+	account          dimension[campaign.AdAccountID]
+	include, exclude dimension[campaign.AudienceID]
 }
 
 // newSegment makes a segment of ads in order, no two with one id, that fit into maxRows rows. It copies them.
@@ -113,16 +115,20 @@ func (s *Segment) columns() dimensions {
 		age: newDimensionBuilder[int](n), appType: newDimensionBuilder[string](n), locale: newDimensionBuilder[string](n),
 		interest: newDimensionBuilder[string](n), word: newDimensionBuilder[string](n), negative: newDimensionBuilder[string](n), text: newDimensionBuilder[string](n),
 		include: newDimensionBuilder[campaign.AudienceID](n), exclude: newDimensionBuilder[campaign.AudienceID](n),
+		account: newDimensionBuilder[campaign.AdAccountID](n), frequency: s.wordFrequencies(),
 	}
 	// What these have is taken away, or asked for itself.
-	b.exclude.folded, b.negative.folded = false, false
+	b.exclude.folded, b.negative.folded, b.account.folded = false, false, false
 	for row := range n {
 		b.add(row, s.code(row))
+		for i := s.first[row]; i < s.first[row+1]; i++ {
+			b.account.add(row, s.ads[i].AdAccountID)
+		}
 	}
 	return dimensions{
 		placement: b.placement.build(), place: b.place.build(), gender: b.gender.build(), age: b.age.build(), appType: b.appType.build(),
 		locale: b.locale.build(), interest: b.interest.build(), word: b.word.build(), negative: b.negative.build(), text: b.text.build(),
-		include: b.include.build(), exclude: b.exclude.build(),
+		include: b.include.build(), exclude: b.exclude.build(), account: b.account.build(),
 	}
 }
 
@@ -130,6 +136,9 @@ type columnsBuilder struct {
 	placement, place, gender, appType, locale, interest, word, negative, text *dimensionBuilder[string]
 	age                                                                       *dimensionBuilder[int]
 	include, exclude                                                          *dimensionBuilder[campaign.AudienceID]
+	account                                                                   *dimensionBuilder[campaign.AdAccountID]
+	// frequency is how many keywords of the segment have each word.
+	frequency map[string]int
 }
 
 // add reads the code of a row.
@@ -215,8 +224,15 @@ func (b *columnsBuilder) addKeywords(row int, there bool, r *reader) {
 			} else {
 				positive = true
 			}
-			if w := longestWord(r.text()); w != "" {
-				words.add(row, w)
+			rarest, times := "", 0
+			eachWord(r.text(), func(word string) {
+				n := b.frequency[word]
+				if rarest == "" || n < times || n == times && (len(word) > len(rarest) || len(word) == len(rarest) && word < rarest) {
+					rarest, times = word, n
+				}
+			})
+			if rarest != "" {
+				words.add(row, rarest)
 			}
 		}
 	} else {
@@ -227,6 +243,22 @@ func (b *columnsBuilder) addKeywords(row int, there bool, r *reader) {
 	}
 }
 
+// wordFrequencies counts the words of all keywords of all rows.
+func (s *Segment) wordFrequencies() map[string]int {
+	frequency := map[string]int{}
+	for row := range s.rows() {
+		r := reader{s: string(s.code(row))}
+		if !r.toKeywords() {
+			continue
+		}
+		for range r.count(2) {
+			r.matchType()
+			eachWord(r.text(), func(word string) { frequency[word]++ })
+		}
+	}
+	return frequency
+}
+
 // bytes is about how much memory the segment takes beside the ads themselves.
 func (s *Segment) bytes() int {
 	n := len(s.ads)*adBytes + len(s.first)*4 + (len(s.spans)+len(s.worded))*8 + len(s.weekly)*32 + len(s.table)*4
@@ -234,5 +266,5 @@ func (s *Segment) bytes() int {
 	for _, t := range []*dimension[string]{&d.placement, &d.place, &d.gender, &d.appType, &d.locale, &d.interest, &d.word, &d.negative, &d.text} {
 		n += t.bytes(24)
 	}
-	return n + d.age.bytes(8) + d.include.bytes(8) + d.exclude.bytes(8)
+	return n + d.age.bytes(8) + d.include.bytes(8) + d.exclude.bytes(8) + d.account.bytes(8)
 }

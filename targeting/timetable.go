@@ -1,6 +1,7 @@
 package targeting
 
 import (
+	"strings"
 	"time"
 
 	"gavel/campaign"
@@ -81,7 +82,7 @@ func (s *Segment) setTimes() {
 	}
 }
 
-// needsText reads the keywords of a code, and reports whether one that must hit is more than its longest word.
+// needsText reads the keywords of a code, and reports whether one that must hit is more than a word.
 func (r *reader) needsText() bool {
 	more := false
 	for range r.count(2) {
@@ -89,7 +90,7 @@ func (r *reader) needsText() bool {
 		text := r.text()
 		switch {
 		case k.isNegative():
-		case k.how == campaign.MatchExact, len(longestWord(text)) < len(text):
+		case k.how == campaign.MatchExact, strings.Count(text, " ") > 2:
 			more = true
 		}
 	}

@@ -44,9 +44,9 @@ func (s *Segment) AppendBinary(dst []byte, b Bounds) []byte {
 		dst = appendDimension(dst, t, appendText)
 	}
 	dst = appendDimension(dst, &d.age, func(dst []byte, bit int) []byte { return append(dst, byte(bit)) })
-	for _, t := range []*dimension[campaign.AudienceID]{&d.include, &d.exclude} {
-		dst = appendDimension(dst, t, func(dst []byte, id campaign.AudienceID) []byte { return binary.AppendUvarint(dst, uint64(id)) })
-	}
+	dst = appendDimension(dst, &d.include, appendID)
+	dst = appendDimension(dst, &d.exclude, appendID)
+	dst = appendDimension(dst, &d.account, appendID)
 	return appendChecksum(dst, from)
 }
 
@@ -148,6 +148,8 @@ func appendDimension[K interface{ ~int | ~int64 | ~string }](dst []byte, d *dime
 	return dst
 }
 
+func appendID[K ~int64](dst []byte, id K) []byte { return binary.AppendUvarint(dst, uint64(id)) }
+
 func append64s(dst []byte, words []uint64) []byte {
 	for _, w := range words {
 		dst = binary.LittleEndian.AppendUint64(dst, w)
@@ -182,6 +184,7 @@ func (p *Parser) DecodeSegment(raw []byte) (*Segment, error) {
 	s.age = readDimension(r, d.rows, true, func() int { return int(r.byte()) })
 	s.include = readDimension(r, d.rows, true, func() campaign.AudienceID { return campaign.AudienceID(r.uvarint()) })
 	s.exclude = readDimension(r, d.rows, false, func() campaign.AudienceID { return campaign.AudienceID(r.uvarint()) })
+	s.account = readDimension(r, d.rows, false, func() campaign.AdAccountID { return campaign.AdAccountID(r.uvarint()) })
 	if r.bad || r.s != "" {
 		return nil, fmt.Errorf("columns: %w", ErrCorrupt)
 	}
