@@ -36,8 +36,14 @@ type Config struct {
 	// SourceID names the database, so that an index that was built from another one is not adopted. It must stay the same for
 	// the life of the database.
 	SourceID string
-	Log      *slog.Logger
-	Now      func() time.Time
+	// Bounds are those of this program's ranking model.
+	Bounds targeting.Bounds
+	// Snapshot is this node's replica with where it stands: targeting/redis.Follower.Snapshot. Checkpoints are made of it.
+	Snapshot func() (targeting.Snapshot, bool)
+	// CheckpointAfter is how many changes the log has at least when a checkpoint is made; 0 means 20,000. It is more for large indexes.
+	CheckpointAfter int64
+	Log             *slog.Logger
+	Now             func() time.Time
 	// Poll is how often the outbox is read; 0 means 50 ms.
 	Poll time.Duration
 }
@@ -50,8 +56,11 @@ type Status struct {
 	// Generation is the published one as this leader knows it, Seq its last change.
 	Generation string
 	Seq        int64
-	// Applied counts the outbox rows that this process has applied; Rebuilds the generations it has published.
-	Applied, Rebuilds int64
+	// Applied counts the outbox rows that this process has applied; Rebuilds the generations it has published, Checkpoints what it
+	// has published of them later.
+	Applied, Rebuilds, Checkpoints int64
+	// Refused is how many ads cannot be served, as this leader knows it.
+	Refused int
 	// OldestMS is how long the oldest row of the last batch had waited when it was applied, in milliseconds.
 	OldestMS int64
 	// Err is what is wrong at the moment; nil if nothing is.
@@ -70,6 +79,9 @@ type Indexer struct {
 func New(c Config) *Indexer {
 	if c.Poll <= 0 {
 		c.Poll = defaultPoll
+	}
+	if c.CheckpointAfter <= 0 {
+		c.CheckpointAfter = defaultCheckpointAfter
 	}
 	return &Indexer{c: c}
 }

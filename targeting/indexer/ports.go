@@ -18,6 +18,10 @@ type Source interface {
 	Done(ctx context.Context, changes []int64) error
 	// Serving returns up to limit ads that may be served, those after an id, in order of their ids; none at the end.
 	Serving(ctx context.Context, after campaign.AdID, limit int) ([]campaign.ServingAd, error)
+	// AudienceLists returns the current list of every audience that has one.
+	AudienceLists(ctx context.Context) (map[campaign.AudienceID]campaign.ListID, error)
+	// Interests returns the taxonomy of interests, in order of the ids.
+	Interests(ctx context.Context) ([]campaign.Interest, error)
 	// AllMembers calls each for every user who is in an audience, in one snapshot. audiences is valid during the call only.
 	AllMembers(ctx context.Context, each func(user int64, audiences []campaign.AudienceID) error) error
 }
@@ -29,19 +33,28 @@ type Store interface {
 	Claim(ctx context.Context, epoch int64, source string) error
 	State(ctx context.Context) (targeting.StoreState, error)
 
-	// Stage writes up to batchSize ads into a generation that is not published, and returns how many were new to it.
-	Stage(ctx context.Context, epoch int64, generation string, ads []campaign.ServingAd) (added int, err error)
-	// Publish makes a staged generation the one that nodes load.
-	Publish(ctx context.Context, epoch int64, generation string, ads int, builtAt time.Time) error
-	// Discard deletes all other generations.
+	// Publish writes an index as a generation of the publication's name, and makes it the one that nodes load.
+	Publish(ctx context.Context, epoch int64, p targeting.Publication, builtAt time.Time) error
+	// Checkpoint replaces the segments of the published generation by those of a later snapshot, and shortens the log.
+	Checkpoint(ctx context.Context, epoch int64, p targeting.Publication, generation string, seq int64) error
+	// Append appends a change to the log of the published generation, in one or more pieces, and returns the number of the last.
+	// After an error some may have been appended.
+	Append(ctx context.Context, epoch int64, generation string, c targeting.Change) (seq int64, err error)
+	// Sweep deletes what no reader needs any more of publications, finished or not. It must not run beside a publication of this indexer.
+	Sweep(ctx context.Context, epoch int64) error
+	// Discard deletes the logs of other generations.
 	Discard(ctx context.Context, epoch int64) error
-	// Apply changes up to batchSize ads of the published generation and returns the number of the change.
-	Apply(ctx context.Context, epoch int64, generation string, upserts []campaign.ServingAd, removals []campaign.AdID) (seq int64, err error)
+
+	// Refuse notes which ads cannot be served and why, "" for one that can again; anew forgets all that was noted before.
+	Refuse(ctx context.Context, epoch int64, anew bool, ads map[campaign.AdID]string) error
+	// Refused returns what was noted.
+	Refused(ctx context.Context) (map[campaign.AdID]string, error)
 	// TakeRebuildRequest clears the wish of a node for a rebuild.
 	TakeRebuildRequest(ctx context.Context) error
+	// Progress says to whoever waits for a rebuild how far it is.
+	Progress(ctx context.Context, text string) error
 
 	MemberStore
-	Reader
 }
 
 // MemberStore holds memberships.
@@ -54,13 +67,8 @@ type MemberStore interface {
 	CompleteUsers(ctx context.Context, epoch int64, generation string) error
 }
 
-// Reader is what Verify needs of the store. Both return targeting.ErrGeneration if no generation is published.
-type Reader interface {
-	// IDs lists the ads of the published generation, sorted.
-	IDs(ctx context.Context) ([]campaign.AdID, error)
-	// Different returns those of ads that the published generation does not hold exactly so.
-	Different(ctx context.Context, ads []campaign.ServingAd) ([]campaign.AdID, error)
-}
+// Boot makes an index of what the store holds, as a node does that starts: targeting/redis.Load.
+type Boot func(ctx context.Context) (targeting.Snapshot, error)
 
 // Lead is the right to write the index.
 type Lead struct {

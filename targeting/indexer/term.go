@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/zeebo/xxh3"
@@ -23,18 +22,28 @@ type term struct {
 	seq        int64
 	// unsure is how many changes after seq the store may have made without our having seen its answer.
 	unsure  int64
+	parser  *targeting.Parser
+	refused map[campaign.AdID]string // ads that cannot be served, and why; as the store has it
 	members *members
 
-	checkAt   time.Time // when the store is to be asked again
-	rebuiltAt time.Time
-	named     int64 // the last number that newGeneration gave
+	checkpoints *checkpoints
+	checkAt     time.Time // when the store is to be asked again
+	rebuiltAt   time.Time
+	sweepAt     time.Time // when what was published before is needed by nobody; zero: it is gone
+	named       int64     // the last number that newGeneration gave
 }
 
 func newTerm(x *Indexer, epoch int64) *term {
-	return &term{x: x, epoch: epoch, members: &members{store: x.c.Store, source: x.c.Source, log: x.c.Log, epoch: epoch}}
+	return &term{
+		x: x, epoch: epoch, parser: targeting.NewParser(x.c.Bounds), checkpoints: &checkpoints{x: x, epoch: epoch},
+		members: &members{store: x.c.Store, source: x.c.Source, log: x.c.Log, epoch: epoch},
+	}
 }
 
-func (t *term) close() { t.members.stop() }
+func (t *term) close() {
+	t.checkpoints.stop()
+	t.members.stop()
+}
 
 // step looks after the store when it is time to, and carries over what is in the outbox.
 func (t *term) step(ctx context.Context) error {
@@ -48,7 +57,7 @@ func (t *term) step(ctx context.Context) error {
 	if errors.Is(err, targeting.ErrGeneration) {
 		t.checkAt = time.Time{}
 	}
-	t.x.update(func(s *Status) { s.Generation, s.Seq = t.generation, t.seq })
+	t.x.update(func(s *Status) { s.Generation, s.Seq, s.Refused = t.generation, t.seq, len(t.refused) })
 	return err
 }
 
@@ -74,13 +83,51 @@ func (t *term) check(ctx context.Context) error {
 			return err
 		}
 	case t.generation == "":
-		t.generation, t.seq = st.Generation, st.Seq
-		t.x.c.Log.Info("targeting index adopted", "generation", st.Generation, "ads", st.Ads, "seq", st.Seq)
-		if err := t.x.c.Store.Discard(ctx, t.epoch); err != nil {
+		if err := t.adopt(ctx, st); err != nil {
+			return err
+		}
+	default:
+		if err := t.maintain(ctx, st); err != nil {
 			return err
 		}
 	}
 	return t.members.check(ctx, st.Users, t.newGeneration)
+}
+
+// adopt takes over what an indexer before has published.
+func (t *term) adopt(ctx context.Context, st targeting.StoreState) (err error) {
+	if t.refused, err = t.x.c.Store.Refused(ctx); err != nil {
+		return err
+	}
+	if err := t.x.c.Store.Discard(ctx, t.epoch); err != nil {
+		return err
+	}
+	t.generation, t.seq, t.unsure = st.Generation, st.Seq, 0
+	t.sweepAt = t.x.c.Now().Add(sweepAfter)
+	t.x.c.Log.Info("targeting index adopted", "generation", st.Generation, "ads", st.Ads, "seq", st.Seq)
+	return nil
+}
+
+// maintain shortens the log when it is long, and deletes what no reader needs any more.
+func (t *term) maintain(ctx context.Context, st targeting.StoreState) error {
+	now := t.x.c.Now()
+	if t.checkpoints.running() {
+		return nil
+	}
+	if t.checkpoints.took() {
+		t.sweepAt = now.Add(sweepAfter)
+	}
+	due := isCheckpointDue(st, t.x.c)
+	if !t.sweepAt.IsZero() && (due || !now.Before(t.sweepAt)) {
+		if err := t.x.c.Store.Sweep(ctx, t.epoch); err != nil {
+			return err
+		}
+		t.sweepAt = time.Time{}
+	}
+	if due {
+		t.checkpoints.start(ctx, st, t.newGeneration())
+	}
+	return nil
 }
 
 // judge says why a store has lost part of what it was given, or why its ads are damaged; "" if not.
@@ -96,8 +143,10 @@ func (t *term) judge(st targeting.StoreState) (lost, damaged string) {
 		return fmt.Sprintf("change %d was the last, the store has %d", t.seq, st.Seq), ""
 	case !st.Readable:
 		return "", "schema " + st.Schema + " is not ours"
-	case st.Held != st.Ads:
-		return "", fmt.Sprintf("%d records of %d are there", st.Held, st.Ads)
+	case st.Damage != "":
+		return "", st.Damage
+	case isOvergrown(st, t.x.c):
+		return "", fmt.Sprintf("the log has grown to %d changes", st.Seq-st.BaseSeq)
 	case st.Rebuild != "":
 		return "", "requested: " + st.Rebuild
 	}
@@ -108,44 +157,6 @@ func (t *term) judge(st targeting.StoreState) (lost, damaged string) {
 func (t *term) newGeneration() string {
 	t.named = max(t.named+1, t.x.c.Now().UnixMilli())
 	return fmt.Sprintf("%08x-%d-%d", uint32(xxh3.HashString(t.x.c.SourceID)), t.epoch, t.named)
-}
-
-// rebuild writes all ads into a new generation and publishes it. Changes that are committed meanwhile stay in the outbox, and
-// are applied to the new generation.
-func (t *term) rebuild(ctx context.Context, reason string) error {
-	log, start, generation := t.x.c.Log, t.x.c.Now(), t.newGeneration()
-	log.Info("targeting index is rebuilt", "reason", reason, "generation", generation)
-	if err := t.x.c.Store.TakeRebuildRequest(ctx); err != nil {
-		return err
-	}
-	ads, last := 0, campaign.AdID(0)
-	for {
-		page, err := t.page(ctx, last)
-		if err != nil {
-			return err
-		}
-		if len(page) == 0 {
-			break
-		}
-		added, err := t.x.c.Store.Stage(ctx, t.epoch, generation, page)
-		if err != nil {
-			return err
-		}
-		ads, last = ads+added, page[len(page)-1].AdID
-	}
-	if err := t.x.c.Store.Publish(ctx, t.epoch, generation, ads, start); err != nil {
-		return err
-	}
-	t.generation, t.seq, t.unsure, t.rebuiltAt = generation, 0, 0, t.x.c.Now()
-	t.x.update(func(s *Status) { s.Rebuilds++ })
-	log.Info("targeting index was rebuilt", "generation", generation, "ads", ads, "ms", t.rebuiltAt.Sub(start).Milliseconds())
-	return t.x.c.Store.Discard(ctx, t.epoch)
-}
-
-func (t *term) page(ctx context.Context, after campaign.AdID) ([]campaign.ServingAd, error) {
-	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
-	defer cancel()
-	return t.x.c.Source.Serving(ctx, after, batchSize)
 }
 
 // drain carries the outbox over, as far as it is filled now.
@@ -173,35 +184,70 @@ func (t *term) drain(ctx context.Context) error {
 	}
 }
 
-// apply brings a delta into the store, in pieces that it takes.
+// apply brings a delta into the store.
 func (t *term) apply(ctx context.Context, delta campaign.Delta) error {
-	put := func(upserts []campaign.ServingAd, removals []campaign.AdID) error {
-		seq, err := t.x.c.Store.Apply(ctx, t.epoch, t.generation, upserts, removals)
+	change, refused := t.parse(delta)
+	if n := len(change.Upserts) + len(change.Removals); n > 0 || len(change.Lists) > 0 || change.Interests != nil {
+		seq, err := t.x.c.Store.Append(ctx, t.epoch, t.generation, change)
 		if err != nil {
-			t.unsure++
+			t.unsure += int64(n + 1)
 			return err
 		}
 		t.seq, t.unsure = seq, 0
-		return nil
 	}
-	// One change is most often one ad: both kinds in one call when they fit.
-	if n := len(delta.Upserts) + len(delta.Removals); 0 < n && n <= batchSize {
-		if err := put(delta.Upserts, delta.Removals); err != nil {
-			return err
-		}
-	} else {
-		for upserts := range slices.Chunk(delta.Upserts, batchSize) {
-			if err := put(upserts, nil); err != nil {
-				return err
-			}
-		}
-		for removals := range slices.Chunk(delta.Removals, batchSize) {
-			if err := put(nil, removals); err != nil {
-				return err
-			}
-		}
+	if err := t.note(ctx, refused); err != nil {
+		return err
 	}
 	return t.members.set(ctx, delta.Users)
+}
+
+// parse makes a change of a delta. What cannot be served never enters the store: an ad whose targeting is not understood is
+// removed, and in refused with the reason; one that was refused before and is not now is there with none.
+func (t *term) parse(delta campaign.Delta) (c targeting.Change, refused map[campaign.AdID]string) {
+	c = targeting.Change{Removals: delta.Removals, Lists: delta.Lists, Interests: delta.Interests}
+	refused = map[campaign.AdID]string{}
+	mend := func(id campaign.AdID) {
+		if _, was := t.refused[id]; was {
+			refused[id] = ""
+		}
+	}
+	for _, id := range delta.Removals {
+		mend(id)
+	}
+	for _, serving := range delta.Upserts {
+		ad, err := t.parser.Parse(serving)
+		if err != nil {
+			t.x.c.Log.Warn("an ad is not served", "ad", int64(serving.AdID), "error", err)
+			refused[serving.AdID] = err.Error()
+			c.Removals = append(c.Removals, serving.AdID)
+			continue
+		}
+		mend(serving.AdID)
+		c.Upserts = append(c.Upserts, ad)
+	}
+	if _, err := targeting.NewTaxonomy(delta.Interests); err != nil {
+		t.x.c.Log.Warn("the taxonomy of interests is not served; the one before stays", "error", err)
+		c.Interests = nil
+	}
+	return c, refused
+}
+
+// note keeps which ads are refused.
+func (t *term) note(ctx context.Context, refused map[campaign.AdID]string) error {
+	if len(refused) == 0 {
+		return nil
+	}
+	if err := t.x.c.Store.Refuse(ctx, t.epoch, false, refused); err != nil {
+		return err
+	}
+	for id, why := range refused {
+		if why == "" {
+			delete(t.refused, id)
+		} else {
+			t.refused[id] = why
+		}
+	}
+	return nil
 }
 
 func (t *term) next(ctx context.Context) ([]campaign.Change, error) {

@@ -21,11 +21,11 @@ func BenchmarkBoot(b *testing.B) {
 	e := &env{client: client, store: redis.NewStore(client)}
 	start := time.Now()
 	e.publish(b, 1, "g1", someAds(100_000))
-	b.Logf("100,000 ads staged and published in %v", time.Since(start))
+	b.Logf("100,000 ads built and published in %v", time.Since(start))
 	for b.Loop() {
 		replica := &targeting.Replica{}
 		f := redis.NewFollower(redis.FollowerConfig{
-			Client: client, Replica: replica, Bounds: targeting.Bounds{MaxCTR: 0.1}, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+			Client: client, Replica: replica, Bounds: bounds, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		})
 		ctx, cancel := context.WithCancel(b.Context())
 		var running sync.WaitGroup
@@ -45,14 +45,14 @@ func BenchmarkChangeToReplica(b *testing.B) {
 	e := &env{client: client, store: redis.NewStore(client), replica: &targeting.Replica{}}
 	e.publish(b, 1, "g1", someAds(100_000))
 	e.follower = redis.NewFollower(redis.FollowerConfig{
-		Client: client, Replica: e.replica, Bounds: targeting.Bounds{MaxCTR: 0.1}, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Client: client, Replica: e.replica, Bounds: bounds, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = e.follower.Run(ctx) })
 	defer running.Wait()
 	defer cancel()
-	e.serves(b, "g1", "0-0", 100_000)
+	e.serves(b, "g1", 0, 100_000)
 	bid := anAd(1, 2000)
 	worst := time.Duration(0)
 	for b.Loop() {

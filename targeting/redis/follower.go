@@ -10,7 +10,6 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"gavel/campaign"
 	"gavel/targeting"
 )
 
@@ -19,12 +18,7 @@ const (
 	DefaultPoll = 50 * time.Millisecond
 	// maxPause is the longest time between two reads of the log.
 	maxPause = 400 * time.Millisecond
-	// logPage is the most log entries that one read applies.
-	logPage = 200
 )
-
-// ErrNoIndex says that Redis holds no index: none was built yet, or Redis was emptied.
-var ErrNoIndex = errors.New("no index in redis")
 
 // FollowerConfig configures a Follower.
 type FollowerConfig struct {
@@ -40,35 +34,36 @@ type FollowerConfig struct {
 
 // Status is where a follower stands.
 type Status struct {
-	// Generation is what is loaded, "" before the first; LastID is the log entry up to which it is current.
-	Generation, LastID string
-	// Ads are served. Refused ads have a good record whose targeting this program does not understand; Damaged ones have a bad
-	// record. Neither is served.
-	Ads, Refused, Damaged int
+	// Generation is what is loaded, "" before the first; Seq is the change up to which it is current.
+	Generation string
+	Seq        int64
+	// Ads are served.
+	Ads int
 	// LagMS is how long ago, in milliseconds, the replica was last known to be equal to Redis; -1 if it never was.
 	LagMS int64
-	// LoadedAt is when the generation was loaded.
+	// LoadedAt is when loading began of what is loaded, LoadMS how long it took. Loads counts the loads since the start.
 	LoadedAt time.Time
+	LoadMS   int64
+	Loads    int
 	// Err is what is wrong at the moment; nil if nothing is.
 	Err error
 }
 
 // Follower keeps a replica equal to the index in Redis. Once it has loaded an index it never takes it away: while Redis is
-// down, empty or being rebuilt, the last good one serves.
+// down, empty, damaged or being rebuilt, the last good one serves.
 type Follower struct {
 	c FollowerConfig
 
 	// Of the loop alone.
-	parser     *targeting.Parser
-	generation string
-	last       int64 // number of the last applied change
-	refused    map[campaign.AdID]error
-	damaged    map[campaign.AdID]error
+	parser  *targeting.Parser
+	current targeting.Snapshot // as published, but for merging
+	merging bool               // the index has a delta to be merged
 
 	mu       sync.Mutex
-	status   Status    // without LagMS
-	equalAt  time.Time // when the replica was last known to be equal
-	reported string    // the last error that was logged
+	snapshot targeting.Snapshot // what the replica has
+	status   Status             // without LagMS
+	equalAt  time.Time          // when the replica was last known to be equal
+	reported string             // the last error that was logged
 }
 
 // NewFollower returns a follower that has loaded nothing.
@@ -76,10 +71,7 @@ func NewFollower(c FollowerConfig) *Follower {
 	if c.Poll <= 0 {
 		c.Poll = DefaultPoll
 	}
-	return &Follower{
-		c: c, parser: targeting.NewParser(c.Bounds),
-		refused: map[campaign.AdID]error{}, damaged: map[campaign.AdID]error{},
-	}
+	return &Follower{c: c, parser: targeting.NewParser(c.Bounds)}
 }
 
 // Status says where the follower stands. It does not ask Redis.
@@ -92,6 +84,13 @@ func (f *Follower) Status() Status {
 		s.LagMS = f.c.Now().Sub(f.equalAt).Milliseconds()
 	}
 	return s
+}
+
+// Snapshot is what the replica has, with where that stands; false before the first load.
+func (f *Follower) Snapshot() (targeting.Snapshot, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.snapshot, f.snapshot.Index != nil
 }
 
 // Ready returns nil once an index is loaded. It stays nil while Redis is away: what is loaded still serves.
@@ -118,7 +117,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		case <-pause.C:
 		}
 		start := f.c.Now()
-		changed, err := f.step(ctx)
+		more, err := f.step(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -128,14 +127,38 @@ func (f *Follower) Run(ctx context.Context) error {
 		case err != nil:
 			backoff = min(2*backoff, maxPause)
 			next = backoff
-		case changed:
-			next = min(max(next, 2*f.c.Now().Sub(start)), maxPause)
-			fallthrough
 		default:
 			backoff = f.c.Poll
+			took := f.c.Now().Sub(start)
+			if more {
+				next = 0 // there is more to read at once
+			}
+			next = min(max(next, 2*took), maxPause)
+		}
+		if f.merge() {
+			next = min(next, f.c.Poll)
 		}
 		pause.Reset(next)
 	}
+}
+
+// merge does one bounded step of merging, if there is something to merge, and says whether it did. It changes where ads stand in the index,
+// not which ads there are.
+func (f *Follower) merge() bool {
+	if !f.merging {
+		return false
+	}
+	f.current.Index, f.merging = f.current.Index.Merge()
+	f.serve()
+	return true
+}
+
+// serve hands the current index to the replica.
+func (f *Follower) serve() {
+	f.c.Replica.Store(f.current.Index)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.snapshot = f.current
 }
 
 // note keeps what a step came to, and logs what is new.
@@ -143,8 +166,7 @@ func (f *Follower) note(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.status.Err = err
-	f.status.Ads, f.status.Refused, f.status.Damaged = f.c.Replica.Current().Len(), len(f.refused), len(f.damaged)
-	f.status.Generation, f.status.LastID = f.generation, fmt.Sprintf("%d-0", f.last)
+	f.status.Generation, f.status.Seq, f.status.Ads = f.current.Generation, f.current.Seq, f.c.Replica.Current().Len()
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -154,9 +176,9 @@ func (f *Follower) note(err error) {
 	}
 	f.reported = text
 	if err != nil {
-		f.c.Log.Warn("targeting index is not followed", "error", err, "generation", f.generation, "ads", f.status.Ads)
+		f.c.Log.Warn("targeting index is not followed", "error", err, "generation", f.current.Generation, "ads", f.status.Ads)
 	} else {
-		f.c.Log.Info("targeting index is followed", "generation", f.generation, "ads", f.status.Ads)
+		f.c.Log.Info("targeting index is followed", "generation", f.current.Generation, "ads", f.status.Ads)
 	}
 }
 
@@ -167,10 +189,10 @@ func (f *Follower) caughtUp(at time.Time) {
 	f.equalAt = at
 }
 
-// step reads the log once and applies what is new, or loads another generation. changed says that the replica changed.
-func (f *Follower) step(ctx context.Context) (changed bool, err error) {
+// step reads the log once and applies what is new, or loads another generation. more says that there is more to read.
+func (f *Follower) step(ctx context.Context) (more bool, err error) {
 	at := f.c.Now()
-	tail, err := readTail(ctx, f.c.Client, f.generation, f.last)
+	tail, err := readTail(ctx, f.c.Client, f.current.Generation, f.current.Seq, logPage)
 	if errors.Is(err, ErrDamaged) {
 		return false, f.complain(ctx, err)
 	}
@@ -181,31 +203,27 @@ func (f *Follower) step(ctx context.Context) (changed bool, err error) {
 	case tail.generation == "":
 		return false, ErrNoIndex
 	case tail.schema != schema:
-		return false, fmt.Errorf("index has schema %q, this program reads %q", tail.schema, schema)
-	case tail.generation != f.generation || tail.broken:
-		return true, f.load(ctx, tail.generation, tail.seq, at)
+		return false, otherSchema(tail.schema)
+	case tail.generation != f.current.Generation || tail.broken:
+		return true, f.load(ctx, at)
+	case len(tail.changes) == 0:
+		f.caughtUp(at)
+		return false, nil
 	}
-	if len(tail.changed) > 0 {
-		if err := f.apply(ctx, tail.changed); err != nil {
-			return false, err
-		}
-		f.last = tail.upTo
+	change, n, damage := decode(f.parser, tail.changes)
+	if n > 0 {
+		f.current.Index, f.merging = f.current.Index.Apply(change), true
+		f.current.Seq += int64(n)
+		f.serve()
+	}
+	if damage != nil {
+		return false, f.complain(ctx, damage)
+	}
+	if tail.upTo < tail.seq {
 		return true, nil
 	}
 	f.caughtUp(at)
-	return false, f.checkCount(ctx, tail.ads)
-}
-
-// checkCount compares what is loaded with what the index says it holds: a difference means that records are lost.
-func (f *Follower) checkCount(ctx context.Context, ads int64) error {
-	have := int64(f.c.Replica.Current().Len() + len(f.refused) + len(f.damaged))
-	if have != ads {
-		return f.complain(ctx, fmt.Errorf("%d ads are loaded, the index should hold %d: %w", have, ads, ErrDamaged))
-	}
-	if len(f.damaged) > 0 {
-		return f.complain(ctx, fmt.Errorf("%d records are damaged, for one: %w", len(f.damaged), first(f.damaged)))
-	}
-	return nil
+	return false, nil
 }
 
 // complain asks the indexer for a rebuild and returns the damage.
@@ -215,79 +233,20 @@ func (f *Follower) complain(ctx context.Context, damage error) error {
 	return errors.Join(damage, requestRebuild(ctx, f.c.Client, damage.Error()))
 }
 
-// apply brings the changed ads up to date.
-func (f *Follower) apply(ctx context.Context, ids []campaign.AdID) error {
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
-	defer cancel()
-	records, err := readRecords(ctx, f.c.Client, f.generation, ids)
+// load replaces the replica by what is published. What is loaded serves until then.
+func (f *Follower) load(ctx context.Context, at time.Time) error {
+	snapshot, err := Load(ctx, f.c.Client, f.c.Bounds)
+	if errors.Is(err, ErrDamaged) {
+		return f.complain(ctx, err)
+	}
 	if err != nil {
 		return err
 	}
-	var upserts []*targeting.Ad
-	var removals []campaign.AdID
-	for _, id := range ids {
-		delete(f.refused, id)
-		delete(f.damaged, id)
-		record, exists := records[id]
-		var ad *targeting.Ad
-		if exists {
-			ad = f.read(id, record)
-		}
-		if ad != nil {
-			upserts = append(upserts, ad)
-		} else {
-			removals = append(removals, id)
-		}
-	}
-	next, err := f.c.Replica.Current().Apply(targeting.Change{Upserts: upserts, Removals: removals})
-	if err != nil {
-		return err
-	}
-	next, _ = next.Merge()
-	f.c.Replica.Store(next)
-	return nil
-}
-
-// read makes an ad of a record, or keeps why it cannot.
-func (f *Follower) read(id campaign.AdID, record string) *targeting.Ad {
-	serving, err := Decode(id, record)
-	if err != nil {
-		f.damaged[id] = err
-		return nil
-	}
-	ad, err := f.parser.Parse(serving)
-	if err != nil {
-		f.refused[id] = err
-		f.c.Log.Warn("an ad is not served", "ad", int64(id), "error", err)
-		return nil
-	}
-	return ad
-}
-
-// load replaces the replica by a generation. seq is a change that the generation is sure to include.
-func (f *Follower) load(ctx context.Context, generation string, seq int64, at time.Time) error {
-	records, err := readGeneration(ctx, f.c.Client, generation)
-	if err != nil {
-		return err
-	}
-	f.refused, f.damaged = map[campaign.AdID]error{}, map[campaign.AdID]error{}
-	ads := make([]*targeting.Ad, 0, len(records))
-	for id, record := range records {
-		if ad := f.read(id, record); ad != nil {
-			ads = append(ads, ad)
-		}
-	}
-	f.c.Replica.Store(targeting.Build(ads, targeting.Tables{}))
-	f.generation, f.last = generation, seq
+	f.current, f.merging = snapshot, true
+	f.serve()
 	f.mu.Lock()
-	f.status.LoadedAt = at
-	f.mu.Unlock()
-	return nil
-}
-
-func first(errs map[campaign.AdID]error) error {
-	for _, err := range errs {
-		return err
-	}
+	defer f.mu.Unlock()
+	f.status.LoadedAt, f.status.LoadMS = at, f.c.Now().Sub(at).Milliseconds()
+	f.status.Loads++
 	return nil
 }

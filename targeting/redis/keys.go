@@ -1,43 +1,26 @@
 package redis
 
-import (
-	"strconv"
+import "strconv"
 
-	"gavel/campaign"
-)
-
-// The keys, see docs/redis-keys.md. All of the index are in one slot of a cluster.
+// The keys, see docs/redis-keys.md. All of the index but its blobs are in one slot of a cluster.
 const (
 	keyMeta        = "{gavel:index}:meta"
+	keyManifest    = "{gavel:index}:manifest"
+	keyBlobs       = "{gavel:index}:blobs"
 	keyGenerations = "{gavel:index}:generations"
+	keyRefused     = "{gavel:index}:refused"
 	keyUsers       = "{gavel:index}:users"
 	keyRebuild     = "{gavel:index}:rebuild"
+	keyProgress    = "{gavel:index}:progress"
 )
 
-// segments is how many hashes the records of a generation are spread over, so that no single one grows past what Redis scans
-// and deletes quickly.
-const segments = 64
-
-// schema is the version of the layout and of the records. A node serves only what it can read.
-const schema = "1"
+// schema is the version of the layout. A node serves only what it can read.
+const schema = "2"
 
 func keyLog(generation string) string { return "{gavel:index}:" + generation + ":log" }
 
-func keySegment(generation string, n int) string {
-	return "{gavel:index}:" + generation + ":seg:" + strconv.Itoa(n)
-}
-
-// segmentOf spreads ids, which are dense, evenly.
-func segmentOf(id campaign.AdID) int { return int(uint64(id) % segments) }
-
-// keysOf lists every key of a generation.
-func keysOf(generation string) []string {
-	keys := []string{keyLog(generation)}
-	for n := range segments {
-		keys = append(keys, keySegment(generation, n))
-	}
-	return keys
-}
+// keyChunk is where a piece of a blob is. The pieces of one blob are in one slot, those of different blobs are spread.
+func keyChunk(blob string, n int) string { return "{gavel:index:" + blob + "}:" + strconv.Itoa(n) }
 
 func userTag(userHash int64) string {
 	const digits = "0123456789abcdef"
@@ -51,5 +34,3 @@ func userTag(userHash int64) string {
 // keyAudiences holds the memberships of a user, keyViews the counted impressions.
 func keyAudiences(userHash int64) string { return userTag(userHash) + ":a" }
 func keyViews(userHash int64) string     { return userTag(userHash) + ":v" }
-
-func idText(id campaign.AdID) string { return strconv.FormatInt(int64(id), 10) }

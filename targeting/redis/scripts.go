@@ -17,14 +17,29 @@ var fenceLua string
 //go:embed lua/claim.lua
 var claimLua string
 
-//go:embed lua/stage.lua
-var stageLua string
-
 //go:embed lua/publish.lua
 var publishLua string
 
-//go:embed lua/apply.lua
-var applyLua string
+//go:embed lua/checkpoint.lua
+var checkpointLua string
+
+//go:embed lua/append.lua
+var appendLua string
+
+//go:embed lua/trim.lua
+var trimLua string
+
+//go:embed lua/register.lua
+var registerLua string
+
+//go:embed lua/blobs.lua
+var blobsLua string
+
+//go:embed lua/forget.lua
+var forgetLua string
+
+//go:embed lua/refuse.lua
+var refuseLua string
 
 //go:embed lua/discard.lua
 var discardLua string
@@ -40,9 +55,14 @@ var impressionsLua string
 
 var (
 	claimScript       = goredis.NewScript(claimLua)
-	stageScript       = goredis.NewScript(fenceLua + stageLua)
 	publishScript     = goredis.NewScript(fenceLua + publishLua)
-	applyScript       = goredis.NewScript(fenceLua + applyLua)
+	checkpointScript  = goredis.NewScript(fenceLua + checkpointLua)
+	appendScript      = goredis.NewScript(fenceLua + appendLua)
+	trimScript        = goredis.NewScript(fenceLua + trimLua)
+	registerScript    = goredis.NewScript(fenceLua + registerLua)
+	blobsScript       = goredis.NewScript(fenceLua + blobsLua)
+	forgetScript      = goredis.NewScript(fenceLua + forgetLua)
+	refuseScript      = goredis.NewScript(fenceLua + refuseLua)
 	discardScript     = goredis.NewScript(fenceLua + discardLua)
 	usersScript       = goredis.NewScript(fenceLua + usersLua)
 	memberScript      = goredis.NewScript(memberLua)

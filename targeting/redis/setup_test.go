@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -57,7 +58,7 @@ func follow(t *testing.T, client goredis.UniversalClient) *env {
 	t.Helper()
 	e := &env{client: client, store: redis.NewStore(client), replica: &targeting.Replica{}}
 	e.follower = redis.NewFollower(redis.FollowerConfig{
-		Client: client, Replica: e.replica, Bounds: targeting.Bounds{MaxCTR: 0.1}, Log: slog.New(slog.DiscardHandler),
+		Client: client, Replica: e.replica, Bounds: bounds, Log: slog.New(slog.DiscardHandler),
 		Now: time.Now, Poll: 10 * time.Millisecond,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -65,6 +66,31 @@ func follow(t *testing.T, client goredis.UniversalClient) *env {
 	running.Go(func() { _ = e.follower.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	return e
+}
+
+// url is the Redis of the test once more.
+func (e *env) url(t testing.TB) string {
+	t.Helper()
+	o := e.client.(*goredis.Client).Options()
+	return "redis://:" + o.Password + "@" + o.Addr + "/" + strconv.Itoa(o.DB)
+}
+
+func (e *env) describe(t testing.TB) redis.Description {
+	t.Helper()
+	d, err := redis.Describe(t.Context(), e.client)
+	require.NoError(t, err)
+	return d
+}
+
+// requireSame holds the ads of two indexes against each other.
+func requireSame(t testing.TB, want, got *targeting.Index) {
+	t.Helper()
+	require.Equal(t, want.Len(), got.Len())
+	for ad := range want.Ads() {
+		other, found := got.Ad(ad.AdID)
+		require.True(t, found)
+		require.Equal(t, ad.Serving(), other.Serving())
+	}
 }
 
 func anAd(id campaign.AdID, bid money.Micros) campaign.ServingAd {
@@ -83,28 +109,51 @@ func someAds(n int) []campaign.ServingAd {
 	return ads
 }
 
-// publish stages and publishes n ads as a generation of an epoch.
+var bounds = targeting.Bounds{MaxCTR: 0.1}
+
+func parsed(t testing.TB, ads []campaign.ServingAd) []*targeting.Ad {
+	t.Helper()
+	parser := targeting.NewParser(bounds)
+	list := make([]*targeting.Ad, len(ads))
+	for i, ad := range ads {
+		var err error
+		list[i], err = parser.Parse(ad)
+		require.NoError(t, err)
+	}
+	return list
+}
+
+func publication(t testing.TB, name string, ads []campaign.ServingAd) targeting.Publication {
+	t.Helper()
+	return targeting.Publication{Name: name, Index: targeting.Build(parsed(t, ads), targeting.Tables{}), Bounds: bounds}
+}
+
+// publish publishes ads as a generation of an epoch, and leaves nothing else.
 func (e *env) publish(t testing.TB, epoch int64, generation string, ads []campaign.ServingAd) {
 	t.Helper()
 	ctx := t.Context()
 	require.NoError(t, e.store.Claim(ctx, epoch, source))
-	total := 0
-	for len(ads) > 0 {
-		n := min(len(ads), redis.MaxBatch)
-		added, err := e.store.Stage(ctx, epoch, generation, ads[:n])
-		require.NoError(t, err)
-		total += added
-		ads = ads[n:]
-	}
-	require.NoError(t, e.store.Publish(ctx, epoch, generation, total, noon))
+	require.NoError(t, e.store.Publish(ctx, epoch, publication(t, generation, ads), noon))
 	require.NoError(t, e.store.Discard(ctx, epoch))
+	require.NoError(t, e.store.Sweep(ctx, epoch))
 }
 
 func (e *env) apply(t testing.TB, epoch int64, generation string, upserts []campaign.ServingAd, removals ...campaign.AdID) int64 {
 	t.Helper()
-	seq, err := e.store.Apply(t.Context(), epoch, generation, upserts, removals)
+	seq, err := e.store.Append(t.Context(), epoch, generation, targeting.Change{Upserts: parsed(t, upserts), Removals: removals})
 	require.NoError(t, err)
 	return seq
+}
+
+// checkpoint makes a checkpoint of what a node has that boots now.
+func (e *env) checkpoint(t testing.TB, epoch int64, name string) targeting.Snapshot {
+	t.Helper()
+	s, err := redis.Load(t.Context(), e.client, bounds)
+	require.NoError(t, err)
+	s.Index = s.Index.Compact()
+	p := targeting.Publication{Name: name, Index: s.Index, Bounds: bounds}
+	require.NoError(t, e.store.Checkpoint(t.Context(), epoch, p, s.Generation, s.Seq))
+	return s
 }
 
 // eventually waits for a condition of the status.
@@ -116,17 +165,17 @@ func (e *env) eventually(t testing.TB, what string, is func(redis.Status) bool) 
 }
 
 // serves waits until the replica is of a generation, current up to a change, and has so many ads.
-func (e *env) serves(t testing.TB, generation, lastID string, ads int) {
+func (e *env) serves(t testing.TB, generation string, seq int64, ads int) {
 	t.Helper()
 	deadline := time.Now().Add(waitFor)
 	for time.Now().Before(deadline) {
 		s := e.follower.Status()
-		if s.Generation == generation && s.LastID == lastID && s.Ads == ads && s.Err == nil && s.LagMS >= 0 {
+		if s.Generation == generation && s.Seq == seq && s.Ads == ads && s.Err == nil && s.LagMS >= 0 {
 			return
 		}
 		<-time.After(tick)
 	}
-	t.Fatalf("not at %s %s with %d ads, but %+v", generation, lastID, ads, e.follower.Status())
+	t.Fatalf("not at %s %d with %d ads, but %+v", generation, seq, ads, e.follower.Status())
 }
 
 // clock is a time that tests move.

@@ -2,68 +2,246 @@ package redis_test
 
 import (
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"gavel/campaign"
+	"gavel/internal/money"
 	"gavel/internal/testenv"
 	"gavel/targeting"
 	"gavel/targeting/redis"
 )
 
+func newStore(t *testing.T) *env {
+	t.Helper()
+	client := open(t, testenv.Redis(t))
+	return &env{client: client, store: redis.NewStore(client)}
+}
+
+func (e *env) state(t *testing.T) targeting.StoreState {
+	t.Helper()
+	st, err := e.store.State(t.Context())
+	require.NoError(t, err)
+	return st
+}
+
+// load boots an index as a node does that starts.
+func (e *env) load(t *testing.T) targeting.Snapshot {
+	t.Helper()
+	s, err := redis.Load(t.Context(), e.client, bounds)
+	require.NoError(t, err)
+	return s
+}
+
 func TestStoreKeepsAGeneration(t *testing.T) {
 	t.Parallel()
-	client := open(t, testenv.Redis(t))
-	e := &env{client: client, store: redis.NewStore(client)}
-	ctx := t.Context()
-
-	st, err := e.store.State(ctx)
-	require.NoError(t, err)
-	require.Equal(t, targeting.StoreState{}, st)
-	_, err = e.store.IDs(ctx)
-	require.ErrorIs(t, err, targeting.ErrGeneration)
+	e := newStore(t)
+	require.Equal(t, targeting.StoreState{}, e.state(t))
+	_, err := redis.Load(t.Context(), e.client, bounds)
+	require.ErrorIs(t, err, redis.ErrNoIndex)
 
 	e.publish(t, 1, "g1", someAds(700))
 	require.Equal(t, int64(1), e.apply(t, 1, "g1", []campaign.ServingAd{anAd(700, 2), anAd(701, 1)}, 1, 999))
-	st, err = e.store.State(ctx)
-	require.NoError(t, err)
-	require.Equal(t, targeting.StoreState{Schema: "1", Readable: true, Generation: "g1", Seq: 1, Ads: 700, Held: 700}, st)
+	st := e.state(t)
+	require.Positive(t, st.LogBytes)
+	st.LogBytes = 0
+	require.Equal(t, targeting.StoreState{Schema: "2", Readable: true, Generation: "g1", Seq: 1, Ads: 700, Bounds: bounds}, st)
 
-	ids, err := e.store.IDs(ctx)
-	require.NoError(t, err)
-	require.Len(t, ids, 700)
-	require.Equal(t, campaign.AdID(2), ids[0])
-	require.Equal(t, campaign.AdID(701), ids[699])
-
-	different, err := e.store.Different(ctx, []campaign.ServingAd{anAd(1, 1000), anAd(2, 1000), anAd(700, 1000), anAd(701, 1)})
-	require.NoError(t, err)
-	require.Equal(t, []campaign.AdID{1, 700}, different)
-	different, err = e.store.Different(ctx, nil)
-	require.NoError(t, err)
-	require.Empty(t, different)
+	s := e.load(t)
+	require.Equal(t, "g1", s.Generation)
+	require.Equal(t, int64(1), s.Seq)
+	require.Equal(t, 700, s.Index.Len())
+	_, found := s.Index.Ad(1)
+	require.False(t, found)
+	ad, found := s.Index.Ad(700)
+	require.True(t, found)
+	require.Equal(t, money.Micros(2), ad.BidMicros)
 }
 
 func TestPublishingLeavesNothingOfOtherGenerations(t *testing.T) {
 	t.Parallel()
-	client := open(t, testenv.Redis(t))
-	e := &env{client: client, store: redis.NewStore(client)}
+	e := newStore(t)
 	e.publish(t, 1, "g1", someAds(200))
 	e.apply(t, 1, "g1", someAds(1))
-	before, err := client.DBSize(t.Context()).Result()
+	before, err := e.client.DBSize(t.Context()).Result()
 	require.NoError(t, err)
 
 	// One that was never finished, and the next one.
-	_, err = e.store.Stage(t.Context(), 1, "g2", someAds(100))
-	require.NoError(t, err)
+	require.NoError(t, e.store.WriteBlob(t.Context(), 1, "g2.0", make([]byte, 600_000)))
 	e.publish(t, 2, "g3", someAds(200))
 	e.apply(t, 2, "g3", someAds(1))
-	after, err := client.DBSize(t.Context()).Result()
+	after, err := e.client.DBSize(t.Context()).Result()
 	require.NoError(t, err)
 	require.Equal(t, before, after)
-	left, err := client.Keys(t.Context(), "*g[12]*").Result()
+	left, err := e.client.Keys(t.Context(), "*g[12]*").Result()
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// TestWhatWasNeverPublishedGoesByItself: a writer that was succeeded may write chunks after its successor has swept.
+func TestWhatWasNeverPublishedGoesByItself(t *testing.T) {
+	t.Parallel()
+	e := newStore(t)
+	e.publish(t, 1, "g1", someAds(10))
+	require.NoError(t, e.store.WriteBlob(t.Context(), 1, "g2.0", make([]byte, 600_000)))
+	for _, key := range e.client.Keys(t.Context(), "*").Val() {
+		ttl := e.client.TTL(t.Context(), key).Val()
+		if strings.HasPrefix(key, "{gavel:index:g2.0}:") {
+			require.Greater(t, ttl, 50*time.Minute, key)
+		} else {
+			require.Equal(t, time.Duration(-1), ttl, "%s stays", key)
+		}
+	}
+}
+
+func TestACheckpointKeepsEverything(t *testing.T) {
+	t.Parallel()
+	e := newStore(t)
+	const n = 70_000 // more than a segment
+	e.publish(t, 1, "g1", someAds(n))
+	blobs := e.describe(t)
+	behind := follow(t, open(t, e.url(t)))
+	behind.serves(t, "g1", 0, n)
+
+	e.apply(t, 1, "g1", []campaign.ServingAd{anAd(n+1, 1), anAd(1, 999)}, 5, 6)
+	e.apply(t, 1, "g1", nil, 7)
+	before := e.load(t)
+	made := e.checkpoint(t, 1, "c1")
+	require.Equal(t, int64(2), made.Seq)
+	st := e.state(t)
+	require.Equal(t, int64(2), st.BaseSeq)
+	require.Equal(t, int64(n-2), st.Ads)
+	require.Zero(t, st.LogBytes)
+	require.Empty(t, st.Damage)
+	requireSame(t, before.Index, e.load(t).Index)
+	require.Equal(t, int64(2), e.client.XLen(t.Context(), "{gavel:index}:g1:log").Val(), "those who are a little behind go on")
+
+	e.apply(t, 1, "g1", []campaign.ServingAd{anAd(n+2, 1)}, 8)
+	after := e.load(t)
+	require.Equal(t, int64(3), after.Seq)
+	require.NoError(t, e.store.Sweep(t.Context(), 1))
+	requireSame(t, after.Index, e.load(t).Index)
+	behind.serves(t, "g1", 3, n-2)
+	require.Equal(t, 1, behind.follower.Status().Loads, "nobody has to load")
+	requireSame(t, after.Index, behind.replica.Current())
+	require.NotEqual(t, blobs.Segments, e.describe(t).Segments)
+}
+
+func TestACheckpointOfWhatIsNotPublishedIsRefused(t *testing.T) {
+	t.Parallel()
+	e := newStore(t)
+	e.publish(t, 1, "g1", someAds(10))
+	e.apply(t, 1, "g1", nil, 1)
+	ctx, p := t.Context(), publication(t, "c1", someAds(9))
+	require.ErrorIs(t, e.store.Checkpoint(ctx, 1, p, "g0", 1), targeting.ErrGeneration)
+	p.Name = "c2"
+	require.ErrorIs(t, e.store.Checkpoint(ctx, 1, p, "g1", 2), targeting.ErrGeneration, "the log has no change 2")
+	e.checkpoint(t, 1, "c3")
+	p.Name = "c4"
+	require.ErrorIs(t, e.store.Checkpoint(ctx, 1, p, "g1", 0), targeting.ErrGeneration, "the manifest is past it")
+	require.NoError(t, e.client.FlushDB(ctx).Err())
+	p.Name = "c5"
+	require.Error(t, e.store.Checkpoint(ctx, 1, p, "g1", 1))
+	require.NoError(t, e.store.Claim(ctx, 1, source))
+	require.Empty(t, e.state(t).Generation)
+}
+
+// TestSegmentsThatAreThereAreNotWrittenAgain makes a checkpoint after a change that only the last segment can show.
+func TestSegmentsThatAreThereAreNotWrittenAgain(t *testing.T) {
+	t.Parallel()
+	e := newStore(t)
+	e.publish(t, 1, "g1", someAds(70_000))
+	before := e.describe(t).Segments
+	require.Greater(t, len(before), 1)
+	e.apply(t, 1, "g1", []campaign.ServingAd{anAd(70_001, 1)}) // worth the least
+	e.checkpoint(t, 1, "c1")
+	after := e.describe(t).Segments
+	require.Equal(t, before[0], after[0])
+	require.NotEqual(t, before[len(before)-1], after[len(after)-1])
+	require.NoError(t, e.store.Sweep(t.Context(), 1))
+	require.Equal(t, 70_001, e.load(t).Index.Len())
+}
+
+func TestALargeChangeIsAppendedInPieces(t *testing.T) {
+	t.Parallel()
+	e := newStore(t)
+	e.publish(t, 1, "g1", someAds(2000))
+	ads := someAds(1200)
+	for i := range ads {
+		ads[i].BidMicros = 77
+		ads[i].Creative.Description = strings.Repeat(strconv.Itoa(i), 200)
+	}
+	removals := make([]campaign.AdID, 700)
+	for i := range removals {
+		removals[i] = campaign.AdID(1300 + i)
+	}
+	c := targeting.Change{Upserts: parsed(t, ads), Removals: removals, Lists: map[campaign.AudienceID]campaign.ListID{5: 6}}
+	seq, err := e.store.Append(t.Context(), 1, "g1", c)
+	require.NoError(t, err)
+	entries := e.client.XRange(t.Context(), "{gavel:index}:g1:log", "-", "+").Val()
+	require.Len(t, entries, int(seq))
+	require.Greater(t, len(entries), 4)
+	for _, entry := range entries {
+		require.LessOrEqual(t, len(entry.Values["change"].(string)), redis.EntryBytes)
+	}
+	s := e.load(t)
+	require.Equal(t, 1300, s.Index.Len())
+	require.Equal(t, campaign.AudienceID(5), s.Index.Tables().Lists[6])
+	for _, want := range ads {
+		ad, found := s.Index.Ad(want.AdID)
+		require.True(t, found)
+		require.Equal(t, want.Creative, ad.Serving().Creative)
+	}
+}
+
+func TestTablesAreKept(t *testing.T) {
+	t.Parallel()
+	e := newStore(t)
+	ctx := t.Context()
+	require.NoError(t, e.store.Claim(ctx, 1, source))
+	interests := []campaign.Interest{{ID: "1", Name: "Animals"}, {ID: "2", ParentID: "1", Name: "Cats"}}
+	taxonomy, err := targeting.NewTaxonomy(interests)
+	require.NoError(t, err)
+	lists := map[campaign.ListID]campaign.AudienceID{7: 70, 8: 80}
+	p := targeting.Publication{Name: "g1", Index: targeting.Build(nil, targeting.Tables{Lists: lists, Interests: taxonomy}), Bounds: bounds}
+	require.NoError(t, e.store.Publish(ctx, 1, p, noon))
+	require.Equal(t, lists, e.load(t).Index.Tables().Lists)
+	require.Equal(t, interests, e.load(t).Index.Tables().Interests.All())
+
+	// An audience is replaced: one entry of the log.
+	_, err = e.store.Append(ctx, 1, "g1", targeting.Change{Lists: map[campaign.AudienceID]campaign.ListID{70: 9, 80: 0}})
+	require.NoError(t, err)
+	want := map[campaign.ListID]campaign.AudienceID{9: 70}
+	require.Equal(t, want, e.load(t).Index.Tables().Lists)
+	e.checkpoint(t, 1, "c1")
+	require.Equal(t, want, e.load(t).Index.Tables().Lists)
+	require.Equal(t, interests, e.load(t).Index.Tables().Interests.All())
+}
+
+func TestRefusedAdsAreNoted(t *testing.T) {
+	t.Parallel()
+	e := newStore(t)
+	ctx := t.Context()
+	e.publish(t, 1, "g1", nil)
+	many := map[campaign.AdID]string{}
+	for i := range 1200 {
+		many[campaign.AdID(i+1)] = "why"
+	}
+	require.NoError(t, e.store.Refuse(ctx, 1, true, many))
+	got, err := e.store.Refused(ctx)
+	require.NoError(t, err)
+	require.Equal(t, many, got)
+	require.NoError(t, e.store.Refuse(ctx, 1, false, map[campaign.AdID]string{1: "", 2000: "new"}))
+	d := e.describe(t)
+	require.Equal(t, int64(1200), d.Refused)
+	require.Len(t, d.RefusedAds, 100)
+	require.NoError(t, e.store.Refuse(ctx, 1, true, nil))
+	got, err = e.store.Refused(ctx)
+	require.NoError(t, err)
+	require.Empty(t, got)
 }
 
 func TestAStaleWriterIsRefused(t *testing.T) {
@@ -77,25 +255,30 @@ func TestAStaleWriterIsRefused(t *testing.T) {
 	require.NoError(t, e.store.Claim(ctx, 6, source))
 	require.NoError(t, e.store.SetMembers(ctx, 6, "u1", map[int64][]campaign.AudienceID{1: {12}, 2: nil}))
 
-	_, stage := e.store.Stage(ctx, 5, "g2", someAds(1))
-	_, apply := e.store.Apply(ctx, 5, "g1", someAds(1), nil)
+	p := publication(t, "g2", someAds(1))
+	_, appended := e.store.Append(ctx, 5, "g1", targeting.Change{Removals: []campaign.AdID{1}})
 	for name, err := range map[string]error{
-		"claim":    e.store.Claim(ctx, 5, source),
-		"stage":    stage,
-		"publish":  e.store.Publish(ctx, 5, "g2", 0, noon),
-		"apply":    apply,
-		"discard":  e.store.Discard(ctx, 5),
-		"begin":    e.store.BeginUsers(ctx, 5, "u2"),
-		"complete": e.store.CompleteUsers(ctx, 5, "u1"),
-		"members":  e.store.SetMembers(ctx, 5, "u1", map[int64][]campaign.AudienceID{1: {11}}),
-		"leaver":   e.store.SetMembers(ctx, 5, "u1", map[int64][]campaign.AudienceID{2: {11}}),
+		"claim":      e.store.Claim(ctx, 5, source),
+		"blob":       e.store.WriteBlob(ctx, 5, "b", []byte("x")),
+		"publish":    e.store.Publish(ctx, 5, p, noon),
+		"checkpoint": e.store.Checkpoint(ctx, 5, p, "g1", 0),
+		"append":     appended,
+		"trim":       e.store.Trim(ctx, 5, "g1", 0),
+		"sweep":      e.store.Sweep(ctx, 5),
+		"forget":     e.store.Forget(ctx, 5, "b"),
+		"refuse":     e.store.Refuse(ctx, 5, true, nil),
+		"discard":    e.store.Discard(ctx, 5),
+		"begin":      e.store.BeginUsers(ctx, 5, "u2"),
+		"complete":   e.store.CompleteUsers(ctx, 5, "u1"),
+		"members":    e.store.SetMembers(ctx, 5, "u1", map[int64][]campaign.AudienceID{1: {11}}),
+		"leaver":     e.store.SetMembers(ctx, 5, "u1", map[int64][]campaign.AudienceID{2: {11}}),
 	} {
 		require.ErrorIs(t, err, targeting.ErrStale, name)
 	}
-	st, err := e.store.State(ctx)
-	require.NoError(t, err)
-	require.Equal(t, int64(10), st.Held)
+	st := e.state(t)
+	require.Equal(t, "g1", st.Generation)
 	require.Zero(t, st.Seq, "nothing was written")
+	require.Empty(t, st.Damage)
 
 	// The successor may, also into what its predecessor published.
 	e.apply(t, 6, "g1", someAds(1))
@@ -111,14 +294,14 @@ func TestNothingIsWrittenToAnEmptiedStore(t *testing.T) {
 	require.NoError(t, e.store.BeginUsers(ctx, 5, "u1"))
 	require.NoError(t, client.FlushDB(ctx).Err())
 
-	_, err := e.store.Apply(ctx, 5, "g1", someAds(1), nil)
+	remove := targeting.Change{Removals: []campaign.AdID{1}}
+	_, err := e.store.Append(ctx, 5, "g1", remove)
 	require.ErrorIs(t, err, targeting.ErrGeneration)
-	_, err = e.store.Stage(ctx, 5, "g2", someAds(1))
-	require.ErrorIs(t, err, targeting.ErrGeneration)
-	require.ErrorIs(t, e.store.Publish(ctx, 5, "g2", 1, noon), targeting.ErrGeneration)
+	require.ErrorIs(t, e.store.WriteBlob(ctx, 5, "g2.0", []byte("x")), targeting.ErrGeneration)
+	require.ErrorIs(t, e.store.Publish(ctx, 5, publication(t, "g2", nil), noon), targeting.ErrGeneration)
 
 	require.NoError(t, e.store.Claim(ctx, 5, source))
-	_, err = e.store.Apply(ctx, 5, "g1", someAds(1), nil)
+	_, err = e.store.Append(ctx, 5, "g1", remove)
 	require.ErrorIs(t, err, targeting.ErrGeneration)
 	require.ErrorIs(t, e.store.CompleteUsers(ctx, 5, "u1"), targeting.ErrGeneration)
 	st, err := e.store.State(ctx)
@@ -177,7 +360,7 @@ func TestARestartIsSeen(t *testing.T) {
 	}
 	st, err := e.store.State(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, int64(3), st.Held)
+	require.Empty(t, st.Damage)
 	require.True(t, st.Restarted)
 }
 

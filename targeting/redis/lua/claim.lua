@@ -12,7 +12,7 @@ if stored[1] and stored[2] == ARGV[2] and tonumber(stored[1]) > tonumber(ARGV[1]
 end
 if stored[2] and stored[2] ~= ARGV[2] then
   -- Another database's ads: nothing of it may be adopted.
-  redis.call('HDEL', KEYS[1], 'generation', 'seq', 'ads', 'users_begun')
+  redis.call('HDEL', KEYS[1], 'generation', 'seq', 'base_seq', 'users_begun')
   redis.call('DEL', KEYS[2])
 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'source', ARGV[2])

@@ -1,8 +1,8 @@
--- Deletes a generation that is not published.
+-- Deletes the log of a generation that is not published.
 --
 -- KEYS[1]  meta
 -- KEYS[2]  generations
--- KEYS[3…] all keys of the generation
+-- KEYS[3]  log of the generation
 -- ARGV[1]  epoch of the caller
 -- ARGV[2]  the generation
 -- Returns  how many keys are gone
@@ -15,8 +15,4 @@ if redis.call('HGET', KEYS[1], 'generation') == ARGV[2] then
   return redis.error_reply('GENERATION ' .. ARGV[2] .. ' is published')
 end
 redis.call('SREM', KEYS[2], ARGV[2])
-local gone = 0
-for i = 3, #KEYS do
-  gone = gone + redis.call('UNLINK', KEYS[i])
-end
-return gone
+return redis.call('UNLINK', KEYS[3])
