@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gavel/campaign"
+	"gavel/targeting"
 	"gavel/targeting/indexer"
 )
 
@@ -74,22 +75,29 @@ func (s brokenStore) Claim(ctx context.Context, epoch int64, source string) erro
 	return s.f.around(func() error { return s.Store.Claim(ctx, epoch, source) })
 }
 
-func (s brokenStore) Stage(ctx context.Context, epoch int64, generation string, ads []campaign.ServingAd) (n int, err error) {
-	err = s.f.around(func() error { n, err = s.Store.Stage(ctx, epoch, generation, ads); return err })
-	return n, err
+func (s brokenStore) Publish(ctx context.Context, epoch int64, p targeting.Publication, builtAt time.Time) error {
+	return s.f.around(func() error { return s.Store.Publish(ctx, epoch, p, builtAt) })
 }
 
-func (s brokenStore) Publish(ctx context.Context, epoch int64, generation string, ads int, builtAt time.Time) error {
-	return s.f.around(func() error { return s.Store.Publish(ctx, epoch, generation, ads, builtAt) })
+func (s brokenStore) Checkpoint(ctx context.Context, epoch int64, p targeting.Publication, generation string, seq int64) error {
+	return s.f.around(func() error { return s.Store.Checkpoint(ctx, epoch, p, generation, seq) })
+}
+
+func (s brokenStore) Sweep(ctx context.Context, epoch int64) error {
+	return s.f.around(func() error { return s.Store.Sweep(ctx, epoch) })
 }
 
 func (s brokenStore) Discard(ctx context.Context, epoch int64) error {
 	return s.f.around(func() error { return s.Store.Discard(ctx, epoch) })
 }
 
-func (s brokenStore) Apply(ctx context.Context, epoch int64, generation string, upserts []campaign.ServingAd, removals []campaign.AdID) (seq int64, err error) {
-	err = s.f.around(func() error { seq, err = s.Store.Apply(ctx, epoch, generation, upserts, removals); return err })
+func (s brokenStore) Append(ctx context.Context, epoch int64, generation string, c targeting.Change) (seq int64, err error) {
+	err = s.f.around(func() error { seq, err = s.Store.Append(ctx, epoch, generation, c); return err })
 	return seq, err
+}
+
+func (s brokenStore) Refuse(ctx context.Context, epoch int64, anew bool, ads map[campaign.AdID]string) error {
+	return s.f.around(func() error { return s.Store.Refuse(ctx, epoch, anew, ads) })
 }
 
 func (s brokenStore) BeginUsers(ctx context.Context, epoch int64, generation string) error {

@@ -146,7 +146,8 @@ func newNode(t testing.TB, w *world, redisURL string, options ...option) *node {
 		replica: &targeting.Replica{},
 	}
 	c := indexer.Config{
-		Source: source, Store: n.store, SourceID: w.url, Log: logger(t), Now: time.Now, Poll: 10 * time.Millisecond,
+		Source: source, Store: n.store, SourceID: w.url, Bounds: bounds, Log: logger(t), Now: time.Now, Poll: 10 * time.Millisecond,
+		Snapshot: func() (targeting.Snapshot, bool) { return n.follower.Snapshot() },
 		Lead: func(ctx context.Context) (indexer.Lead, bool, error) {
 			lead, ok, err := source.LeadIndexer(ctx)
 			if !ok || err != nil {
@@ -158,10 +159,10 @@ func newNode(t testing.TB, w *world, redisURL string, options ...option) *node {
 	for _, o := range options {
 		o(&c)
 	}
-	n.indexer = indexer.New(c)
 	n.follower = redis.NewFollower(redis.FollowerConfig{
-		Client: client, Replica: n.replica, Bounds: targeting.Bounds{MaxCTR: 0.1}, Log: c.Log, Now: time.Now, Poll: 10 * time.Millisecond,
+		Client: client, Replica: n.replica, Bounds: bounds, Log: c.Log, Now: time.Now, Poll: 10 * time.Millisecond,
 	})
+	n.indexer = indexer.New(c)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = n.indexer.Run(ctx) })
@@ -194,6 +195,16 @@ func (n *node) serves(t testing.TB, what string, is func(ix *targeting.Index) bo
 	})
 }
 
+var bounds = targeting.Bounds{MaxCTR: 0.1}
+
+// compared is what Verify compares of a node.
+func (n *node) compared(replica *targeting.Replica) indexer.VerifyConfig {
+	return indexer.VerifyConfig{
+		Source: n.source, Bounds: bounds, Replica: replica,
+		Boot: func(ctx context.Context) (targeting.Snapshot, error) { return redis.Load(ctx, n.client, bounds) },
+	}
+}
+
 // equal waits until the outbox is empty and the index, the replica and the memberships are those of the database.
 func (n *node) equal(t testing.TB, w *world) {
 	t.Helper()
@@ -202,8 +213,8 @@ func (n *node) equal(t testing.TB, w *world) {
 		if why = "the outbox is not emptied"; w.waiting(t) > 0 {
 			return false
 		}
-		r, err := indexer.Verify(ctx, n.source, n.store, n.replica)
-		if why = fmt.Sprintf("%+v, %v", r, err); err != nil || !r.OK() || r.Store != r.Source || r.Replica != r.Source {
+		r, err := indexer.Verify(ctx, n.compared(n.replica))
+		if why = fmt.Sprintf("%+v, %v", r, err); err != nil || !r.OK() || r.Store != r.Source-r.Refused || r.Replica != r.Source-r.Refused {
 			return false
 		}
 		_, err = n.users.LoadUser(ctx, 1)
