@@ -137,15 +137,16 @@ func (p *program) flushRedis(t *testing.T) {
 	client, err := index.Open(p.RedisURL)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, client.Close()) }()
-	segments := func() int {
-		keys, err := client.Keys(t.Context(), "{gavel:index}:*:seg:*").Result()
+	ads := func() int {
+		d, err := index.Describe(t.Context(), client)
 		require.NoError(t, err)
-		return len(keys)
+		require.Empty(t, d.Damage)
+		return d.Ads
 	}
-	before := segments()
+	before := ads()
 	require.Greater(t, before, 10)
 	require.NoError(t, client.FlushAll(t.Context()).Err())
 	flushed := time.Now()
-	require.Eventually(t, func() bool { return segments() == before }, 10*time.Second, 10*time.Millisecond, "the index must be back within 10 s")
+	require.Eventually(t, func() bool { return ads() == before }, 10*time.Second, 10*time.Millisecond, "the index must be back within 10 s")
 	t.Logf("the index was back %v after FLUSHALL", time.Since(flushed).Round(time.Millisecond))
 }

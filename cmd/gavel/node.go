@@ -202,7 +202,8 @@ func (n *node) openMetrics() (err error) {
 // startJobs starts what works beside the requests.
 func (n *node) startJobs(jobs, bills context.Context) {
 	ix := indexer.New(indexer.Config{
-		Source: n.serving, Store: index.NewStore(n.redis), Lead: lead(n.serving), SourceID: n.databaseID, Log: n.log, Now: time.Now,
+		Source: n.serving, Store: index.NewStore(n.redis), Lead: lead(n.serving), SourceID: n.databaseID,
+		Bounds: targeting.Bounds{MaxCTR: ranking.MaxCTR}, Snapshot: n.follower.Snapshot, Log: n.log, Now: time.Now,
 	})
 	n.jobs.Go(func() { n.ring.Run(jobs) })
 	n.jobs.Go(func() { _ = ix.Run(jobs) })         // as the follower

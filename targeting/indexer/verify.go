@@ -2,7 +2,6 @@ package indexer
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -221,21 +220,15 @@ func has(ix *targeting.Index, id campaign.AdID, want string) bool {
 }
 
 // record is equal for equal ads.
-func record(ad *targeting.Ad) string {
-	s := ad.Serving()
-	s.StartTime, s.EndTime = s.StartTime.UTC(), s.EndTime.UTC()
-	doc, err := json.Marshal(s)
-	if err != nil {
-		return err.Error()
-	}
-	return string(doc)
-}
+func record(ad *targeting.Ad) string { return string(targeting.AppendAd(nil, ad)) }
 
 // Digest is a number that two indexes have in common if they have the same ads, in whatever order.
 func Digest(ix *targeting.Index) uint64 {
 	var sum uint64
+	var buf []byte
 	for ad := range ix.Ads() {
-		sum += xxh3.HashString(record(ad))
+		buf = targeting.AppendAd(buf[:0], ad)
+		sum += xxh3.Hash(buf)
 	}
 	return sum
 }

@@ -30,9 +30,11 @@ func TestVerifyNamesWhatDiffers(t *testing.T) {
 	w.exec(t, `UPDATE ad_groups SET bid_micros = 5 WHERE id = 3`) // ads 5 and 6 are changed, and nobody is told
 	w.exec(t, `UPDATE ads SET status = 'PAUSED' WHERE id = 7`)    // should be gone
 	w.exec(t, `UPDATE ads SET status = 'PAUSED' WHERE id = 8`)    // gone from the replica only
-	n.replica.Store(n.replica.Current().Apply(targeting.Change{
+	other, err := n.replica.Current().Apply(targeting.Change{
 		Removals: []campaign.AdID{8, 9}, Lists: map[campaign.AudienceID]campaign.ListID{1: 2},
-	}))
+	})
+	require.NoError(t, err)
+	n.replica.Store(other)
 	r, err = indexer.Verify(t.Context(), c)
 	require.NoError(t, err)
 	require.False(t, r.OK())
@@ -69,7 +71,9 @@ func TestEqualIndexesHaveOneDigest(t *testing.T) {
 	all := targeting.Build(ads, targeting.Tables{})
 	changed := targeting.Build(ads[:99], targeting.Tables{})
 	require.NotEqual(t, indexer.Digest(all), indexer.Digest(changed))
-	require.Equal(t, indexer.Digest(all), indexer.Digest(changed.Apply(targeting.Change{Upserts: ads[99:]})))
+	changed, err := changed.Apply(targeting.Change{Upserts: ads[99:]})
+	require.NoError(t, err)
+	require.Equal(t, indexer.Digest(all), indexer.Digest(changed))
 }
 
 func compared(t *testing.T, w *world, redisURL string, replica *targeting.Replica) indexer.VerifyConfig {

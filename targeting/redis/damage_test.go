@@ -76,7 +76,7 @@ func TestDamageIsFoundAtBoot(t *testing.T) {
 			t.Parallel()
 			url := testenv.Redis(t)
 			e := follow(t, open(t, url))
-			e.publish(t, 1, "g1", someAds(5000)) // several chunks
+			e.publish(t, 1, "g1", rowsOf(5000)) // several chunks
 			for i := range 3 {
 				e.apply(t, 1, "g1", nil, campaign.AdID(i+1))
 			}
@@ -102,7 +102,7 @@ func TestDamageIsFoundAtBoot(t *testing.T) {
 func TestWhatIsMissingShowsWithoutReadingAll(t *testing.T) {
 	t.Parallel()
 	e := newStore(t)
-	e.publish(t, 1, "g1", someAds(5000))
+	e.publish(t, 1, "g1", rowsOf(5000))
 	e.apply(t, 1, "g1", nil, 1)
 	e.apply(t, 1, "g1", nil, 2)
 	require.Empty(t, e.state(t).Damage)
@@ -184,7 +184,7 @@ func TestBootWhileCheckpointsArePublished(t *testing.T) {
 	url := testenv.Redis(t)
 	client := open(t, url)
 	first := &env{client: client, store: redis.NewStore(client)}
-	first.publish(t, 1, "g1", someAds(3000))
+	first.publish(t, 1, "g1", rowsOf(3000))
 	booted := make(chan error, 1)
 	go func() {
 		for range 60 {

@@ -210,10 +210,9 @@ func (f *Follower) step(ctx context.Context) (more bool, err error) {
 		f.caughtUp(at)
 		return false, nil
 	}
-	change, n, damage := decode(f.parser, tail.changes)
-	if n > 0 {
-		f.current.Index, f.merging = f.current.Index.Apply(change), true
-		f.current.Seq += int64(n)
+	next, damage := applied(f.parser, f.current, tail.changes)
+	if next.Seq > f.current.Seq {
+		f.current, f.merging = next, true
 		f.serve()
 	}
 	if damage != nil {

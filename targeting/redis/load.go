@@ -204,7 +204,7 @@ func (l *loader) work(ctx context.Context, parser *targeting.Parser) error {
 				n = l.segments[i].Ads()
 			}
 		} else {
-			l.ads[i], err = parser.DecodeSegmentAds(raw)
+			l.ads[i], err = parser.DecodeAds(raw)
 			n = len(l.ads[i])
 		}
 		if err != nil {
@@ -237,11 +237,9 @@ func replay(ctx context.Context, client goredis.UniversalClient, bounds targetin
 		case len(t.changes) == 0:
 			return nil
 		}
-		change, _, err := decode(parser, t.changes)
-		if err != nil {
+		if *s, err = applied(parser, *s, t.changes); err != nil {
 			return err
 		}
-		s.Index, s.Seq = s.Index.Apply(change), t.upTo
 		if upTo < 0 && s.Seq >= t.seq {
 			return nil // what is appended from now on is followed
 		}

@@ -124,17 +124,28 @@ func readTail(ctx context.Context, client goredis.UniversalClient, generation st
 	return t, nil
 }
 
-// decode reads changes as one, and how many they were. It stops at the first that is damaged.
-func decode(parser *targeting.Parser, entries []string) (all targeting.Change, n int, err error) {
+// applied is a snapshot with entries of the log applied, up to the first that is damaged.
+func applied(parser *targeting.Parser, s targeting.Snapshot, entries []string) (targeting.Snapshot, error) {
 	var m merger
-	for i, e := range entries {
+	var damage error
+	n := 0
+	for _, e := range entries {
 		c, err := parser.DecodeChange([]byte(e))
 		if err != nil {
-			return m.change(), i, fmt.Errorf("read change: %w: %w", ErrDamaged, err)
+			damage = fmt.Errorf("read change %d: %w: %w", s.Seq+int64(n)+1, ErrDamaged, err)
+			break
 		}
 		m.add(c)
+		n++
 	}
-	return m.change(), len(entries), nil
+	if n == 0 {
+		return s, damage
+	}
+	next, err := s.Index.Apply(m.change())
+	if err != nil {
+		return s, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return targeting.Snapshot{Generation: s.Generation, Seq: s.Seq + int64(n), Index: next}, damage
 }
 
 // merger makes one change of many.
@@ -184,6 +195,9 @@ func (m *merger) change() (c targeting.Change) {
 			c.Upserts = append(c.Upserts, ad)
 		}
 	}
-	c.Lists, c.Interests = m.lists, m.interests
+	c.Interests = m.interests
+	if len(m.lists) > 0 {
+		c.Lists = m.lists
+	}
 	return c
 }

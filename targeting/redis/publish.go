@@ -82,7 +82,7 @@ func (s *Store) write(ctx context.Context, epoch int64, p targeting.Publication,
 	}
 	segments := p.Index.Segments()
 	for i, segment := range segments {
-		buf = segment.AppendBinary(buf[:0])
+		buf = segment.AppendBinary(buf[:0], p.Bounds)
 		b, ok := known[checksum(buf)+strconv.Itoa(len(buf))]
 		if !ok {
 			if b, err = s.writeBlob(ctx, epoch, p.Name+"."+strconv.Itoa(i), buf, segment.Ads()); err != nil {

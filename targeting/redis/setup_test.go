@@ -89,7 +89,7 @@ func requireSame(t testing.TB, want, got *targeting.Index) {
 	for ad := range want.Ads() {
 		other, found := got.Ad(ad.AdID)
 		require.True(t, found)
-		require.Equal(t, ad.Serving(), other.Serving())
+		require.Equal(t, targeting.AppendAd(nil, ad), targeting.AppendAd(nil, other))
 	}
 }
 
@@ -99,6 +99,15 @@ func anAd(id campaign.AdID, bid money.Micros) campaign.ServingAd {
 		BillableEvent: campaign.BillImpression, BidMicros: bid, PlacementGroup: "ALL",
 		Targeting: json.RawMessage(`{"LOCATION": ["US"]}`), StartTime: noon, Creative: campaign.Creative{Type: "REGULAR", Title: "é"},
 	}
+}
+
+// rowsOf are ads of n rows: each has a bid of its own, the best first.
+func rowsOf(n int) []campaign.ServingAd {
+	ads := someAds(n)
+	for i := range ads {
+		ads[i].BidMicros = money.Micros(1_000_000 - i)
+	}
+	return ads
 }
 
 func someAds(n int) []campaign.ServingAd {

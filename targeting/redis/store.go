@@ -59,8 +59,11 @@ func (s *Store) State(ctx context.Context) (targeting.StoreState, error) {
 	pipe := s.client.TxPipeline() // one moment: a checkpoint may be published
 	meta := pipe.HMGet(ctx, keyMeta, "schema", "generation", "seq", "base_seq", "log_bytes", "run_id")
 	manifest, rebuild, users := pipe.Get(ctx, keyManifest), pipe.Get(ctx, keyRebuild), pipe.Get(ctx, keyUsers)
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, goredis.Nil) && manifest.Err() == nil {
-		return targeting.StoreState{}, fmt.Errorf("read index state: %w", err)
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for _, cmd := range []goredis.Cmder{meta, manifest, rebuild, users} {
+		if err := cmd.Err(); err != nil && !isAnswer(err) || cmd == meta && err != nil {
+			return targeting.StoreState{}, fmt.Errorf("read index state: %w", err)
+		}
 	}
 	m := texts(meta.Val())
 	st := targeting.StoreState{
@@ -232,6 +235,12 @@ func requestRebuild(ctx context.Context, client goredis.UniversalClient, reason 
 		return fmt.Errorf("request rebuild: %w", err)
 	}
 	return nil
+}
+
+// isAnswer reports whether Redis has refused a command, or found nothing; other errors say that it has not answered.
+func isAnswer(err error) bool {
+	_, answered := errors.AsType[goredis.Error](err)
+	return answered
 }
 
 // texts turns the answer of HMGET into strings, "" for what is missing.

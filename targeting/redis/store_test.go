@@ -101,7 +101,7 @@ func TestACheckpointKeepsEverything(t *testing.T) {
 	t.Parallel()
 	e := newStore(t)
 	const n = 70_000 // more than a segment
-	e.publish(t, 1, "g1", someAds(n))
+	e.publish(t, 1, "g1", rowsOf(n))
 	blobs := e.describe(t)
 	behind := follow(t, open(t, e.url(t)))
 	behind.serves(t, "g1", 0, n)
@@ -153,7 +153,7 @@ func TestACheckpointOfWhatIsNotPublishedIsRefused(t *testing.T) {
 func TestSegmentsThatAreThereAreNotWrittenAgain(t *testing.T) {
 	t.Parallel()
 	e := newStore(t)
-	e.publish(t, 1, "g1", someAds(70_000))
+	e.publish(t, 1, "g1", rowsOf(70_000))
 	before := e.describe(t).Segments
 	require.Greater(t, len(before), 1)
 	e.apply(t, 1, "g1", []campaign.ServingAd{anAd(70_001, 1)}) // worth the least
@@ -193,7 +193,7 @@ func TestALargeChangeIsAppendedInPieces(t *testing.T) {
 	for _, want := range ads {
 		ad, found := s.Index.Ad(want.AdID)
 		require.True(t, found)
-		require.Equal(t, want.Creative, ad.Serving().Creative)
+		require.Equal(t, want.Creative, ad.Creative())
 	}
 }
 
