@@ -23,6 +23,8 @@ const RedisDatabases = 128
 type redisServer struct {
 	launcher
 	program  program
+	name     string   // of its directory and its log
+	extra    []string // lines of its configuration
 	dir      string
 	acct     account
 	password string
@@ -34,18 +36,25 @@ type redisServer struct {
 }
 
 func (l launcher) redis(ctx context.Context, p program) (server, error) {
-	began := time.Now()
-	s := &redisServer{launcher: l, program: p, password: rand.Text()}
-	var err error
-	if s.dir, s.acct, err = s.home.sub(string(Redis)); err != nil {
+	s := &redisServer{launcher: l, program: p, name: string(Redis), password: rand.Text()}
+	if err := s.open(ctx); err != nil {
 		return nil, err
+	}
+	return s, nil
+}
+
+// open starts the server for the first time.
+func (s *redisServer) open(ctx context.Context) (err error) {
+	began := time.Now()
+	if s.dir, s.acct, err = s.home.sub(s.name); err != nil {
+		return err
 	}
 	s.proc, s.port, err = onFreePort(ctx, func(port int) (*proc, error) { return s.start(ctx, port) })
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.readyIn = time.Since(began)
-	return s, nil
+	return nil
 }
 
 // config is what the server reads from its standard input, so that the password shows in no process list and no file.
@@ -64,7 +73,7 @@ func (s *redisServer) config(port int) string {
 		}
 		lines = append(lines, "appendonly yes", "appendfsync "+fsync)
 	}
-	return strings.Join(lines, "\n") + "\n"
+	return strings.Join(append(lines, s.extra...), "\n") + "\n"
 }
 
 // start starts the server and waits until it answers. On an error the child, if there was one, has ended.
@@ -120,7 +129,7 @@ func (s *redisServer) url() string {
 	return u.String()
 }
 
-func (s *redisServer) logFile() string { return s.home.file("redis.log") }
+func (s *redisServer) logFile() string { return s.home.file(s.name + ".log") }
 
 func (s *redisServer) info() Info {
 	s.mu.Lock()

@@ -120,6 +120,43 @@ func TestRedisProcess(t *testing.T) {
 	s.Pause() // the cleanup must cope
 }
 
+func TestRedisCluster(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	c := testenv.RedisCluster(t)
+	t.Logf("started in %s", time.Since(began))
+	o, err := redis.ParseClusterURL(c.URL)
+	require.NoError(t, err)
+	o.MaxRetries = -1
+	client := redis.NewClusterClient(o)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	keys := func() (n int) {
+		require.Eventually(t, func() bool {
+			n = 0
+			for i := range 100 {
+				held, err := client.Exists(t.Context(), fmt.Sprint(i)).Result()
+				if err != nil {
+					return false
+				}
+				n += int(held)
+			}
+			return true
+		}, 20*time.Second, 10*time.Millisecond)
+		return n
+	}
+	require.Zero(t, keys(), "empty")
+	for i := range 100 {
+		require.NoError(t, client.Set(t.Context(), fmt.Sprint(i), "v", 0).Err())
+	}
+	require.Equal(t, 100, keys())
+	c.Kill(1)
+	c.Restart(1)
+	c.AwaitWhole()
+	left := keys()
+	require.Greater(t, left, 30)
+	require.Less(t, left, 100, "what the killed one had is gone")
+}
+
 func TestPostgresProcess(t *testing.T) {
 	t.Parallel()
 	s := testenv.PostgresProcess(t)

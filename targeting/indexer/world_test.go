@@ -26,7 +26,11 @@ import (
 	"gavel/targeting/redis"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testenv.LeakOptions()...) }
+func TestMain(m *testing.M) {
+	// The client's look for a server that is gone ends by itself, up to a second after its pool was closed.
+	dialing := goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")
+	goleak.VerifyTestMain(m, append(testenv.LeakOptions(), dialing)...)
+}
 
 const (
 	waitFor = 20 * time.Second
@@ -233,7 +237,12 @@ func (n *node) equal(t testing.TB, w *world) {
 // until waits for a condition, which may use t; why is what to say if it does not come.
 func until(t testing.TB, is func() bool, why *string) {
 	t.Helper()
-	end := time.NewTimer(waitFor)
+	untilLimit(t, is, why, waitFor)
+}
+
+func untilLimit(t testing.TB, is func() bool, why *string, limit time.Duration) {
+	t.Helper()
+	end := time.NewTimer(limit)
 	defer end.Stop()
 	again := time.NewTicker(tick)
 	defer again.Stop()
@@ -241,7 +250,7 @@ func until(t testing.TB, is func() bool, why *string) {
 		select {
 		case <-again.C:
 		case <-end.C:
-			t.Fatalf("still not after %v: %s", waitFor, *why)
+			t.Fatalf("still not after %v: %s", limit, *why)
 		}
 	}
 }
@@ -250,6 +259,12 @@ func until(t testing.TB, is func() bool, why *string) {
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	until(t, is, &what)
+}
+
+// wait is eventually for what takes long.
+func wait(t testing.TB, what string, within time.Duration, is func() bool) {
+	t.Helper()
+	untilLimit(t, is, &what, within)
 }
 
 func allUsers() []int64 {
