@@ -64,9 +64,11 @@ const servingColumns = `
 SELECT a.id AS ad_id, a.ad_group_id, a.campaign_id, a.ad_account_id, t.currency, t.time_zone, g.billable_event, g.bid_micros,
     g.placement_group, g.targeting_spec, g.lifetime_frequency_cap, greatest(c.start_time, g.start_time) AS start_time,
     least(c.end_time, g.end_time) AS end_time, g.ad_schedule, a.creative_type, a.title, a.description, a.image_url, a.destination_url,
-    (SELECT json_agg(json_build_object('match_type', k.match_type, 'value', k.value) ORDER BY k.id)
-        FROM keywords k WHERE k.ad_group_id = g.id AND NOT k.archived) AS keywords
+    w.keywords
 FROM ads a JOIN ad_groups g ON g.id = a.ad_group_id JOIN campaigns c ON c.id = a.campaign_id JOIN ad_accounts t ON t.id = a.ad_account_id
+-- Joined, not selected, so that it is remembered from one ad of a group to the next.
+LEFT JOIN LATERAL (SELECT json_agg(json_build_object('match_type', k.match_type, 'value', k.value) ORDER BY k.id) AS keywords
+    FROM keywords k WHERE k.ad_group_id = g.id AND NOT k.archived) w ON true
 WHERE a.status = 'ACTIVE' AND g.status = 'ACTIVE' AND c.status = 'ACTIVE'`
 
 const servingSQL = servingColumns + ` AND a.id > $1 ORDER BY a.id LIMIT $2`
@@ -136,7 +138,7 @@ func servingAds(rows []servingRow) ([]campaign.ServingAd, error) {
 // Serving returns up to limit ads that may be served, those after an id, in order of their ids. Each ad is read in one
 // consistent piece; a page is later than the page before.
 func (s *Serving) Serving(ctx context.Context, after campaign.AdID, limit int) ([]campaign.ServingAd, error) {
-	var rows []servingRow
+	rows := make([]servingRow, 0, limit)
 	if err := s.list(ctx, &rows, servingSQL, int64(after), limit); err != nil {
 		return nil, fmt.Errorf("read servable ads: %w", err)
 	}
