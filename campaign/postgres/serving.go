@@ -60,6 +60,20 @@ func (s *Serving) Done(ctx context.Context, changes []int64) error {
 	return nil
 }
 
+const waitingSQL = `SELECT count(*) AS rows, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)) * 1000, 0)::bigint AS oldest_ms FROM outbox`
+
+// Waiting is how many rows the outbox has, and for how long the oldest has waited.
+func (s *Serving) Waiting(ctx context.Context) (rows int64, oldest time.Duration, err error) {
+	var w struct {
+		Rows     int64 `db:"rows"`
+		OldestMS int64 `db:"oldest_ms"`
+	}
+	if err := s.get(ctx, &w, waitingSQL); err != nil {
+		return 0, 0, fmt.Errorf("count outbox: %w", err)
+	}
+	return w.Rows, time.Duration(w.OldestMS) * time.Millisecond, nil
+}
+
 const servingColumns = `
 SELECT a.id AS ad_id, a.ad_group_id, a.campaign_id, a.ad_account_id, t.currency, t.time_zone, g.billable_event, g.bid_micros,
     g.placement_group, g.targeting_spec, g.lifetime_frequency_cap, greatest(c.start_time, g.start_time) AS start_time,

@@ -59,6 +59,7 @@ type node struct {
 
 	replica  *targeting.Replica
 	follower *index.Follower
+	indexer  *indexer.Indexer
 	metrics  *metrics
 
 	app      *fiber.App
@@ -201,12 +202,12 @@ func (n *node) openMetrics() (err error) {
 
 // startJobs starts what works beside the requests.
 func (n *node) startJobs(jobs, bills context.Context) {
-	ix := indexer.New(indexer.Config{
+	n.indexer = indexer.New(indexer.Config{
 		Source: n.serving, Store: index.NewStore(n.redis), Lead: lead(n.serving), SourceID: n.databaseID,
 		Bounds: targeting.Bounds{MaxCTR: ranking.MaxCTR}, Snapshot: n.follower.Snapshot, Log: n.log, Now: time.Now,
 	})
 	n.jobs.Go(func() { n.ring.Run(jobs) })
-	n.jobs.Go(func() { _ = ix.Run(jobs) })         // as the follower
+	n.jobs.Go(func() { _ = n.indexer.Run(jobs) })  // as the follower
 	n.jobs.Go(func() { _ = n.follower.Run(jobs) }) // it tries again whatever happens, and returns nil
 	n.jobs.Go(func() { everyMinute(jobs, n.minute) })
 	n.jobs.Go(func() { everyMinute(jobs, n.audit) })
@@ -315,6 +316,7 @@ func (n *node) listen(ctx context.Context, recorder *telemetry.Recorder) error {
 	n.adsAddr, n.adminAdr = ads.Addr(), admin.Addr()
 	n.admin = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: telemetry.AdminHandler(telemetry.AdminOptions{
 		Gatherer: n.tel.Gatherer(), Recorder: recorder, Version: version, Log: n.log, Checks: n.checks(),
+		Pages: []telemetry.AdminPage{{Path: "/index", About: "the targeting index of this node; with ?digest=1 also a digest of its ads", Show: n.showIndex}},
 	})}
 	n.jobs.Go(func() {
 		if err := n.admin.Serve(admin); !errors.Is(err, http.ErrServerClosed) {

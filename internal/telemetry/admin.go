@@ -1,10 +1,12 @@
 package telemetry
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"net/url"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,9 +28,19 @@ type AdminOptions struct {
 	Version string
 	// Log hears of metrics that cannot be gathered.
 	Log *slog.Logger
+	// Pages are shown beside these.
+	Pages []AdminPage
 }
 
-// AdminHandler serves /metrics, /healthz, /readyz, /debug/pprof/ and /traces. It authenticates nobody: it belongs on a listener
+// AdminPage is a page that answers with JSON.
+type AdminPage struct {
+	// Path is where it is, for example "/index"; About says in a few words what.
+	Path, About string
+	// Show makes the page for a request, which has what is behind the "?".
+	Show func(ctx context.Context, query url.Values) any
+}
+
+// AdminHandler serves /metrics, /healthz, /readyz, /debug/pprof/, /traces and the pages. It authenticates nobody: it belongs on a listener
 // of its own that only operators reach. /healthz says that the process answers; /readyz whether every check passes, with 503
 // when one does not.
 func AdminHandler(o AdminOptions) http.Handler {
@@ -58,6 +70,11 @@ func AdminHandler(o AdminOptions) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	for _, p := range o.Pages {
+		mux.HandleFunc("GET "+p.Path, func(w http.ResponseWriter, r *http.Request) {
+			writeJSON(w, http.StatusOK, p.Show(r.Context(), r.URL.Query()))
+		})
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { serveIndex(w, r, o) })
 	return mux
 }
@@ -70,6 +87,9 @@ func serveIndex(w http.ResponseWriter, r *http.Request, o AdminOptions) {
 	}
 	if o.Recorder != nil {
 		paths = append(paths, indexEntry{"/traces", "the last requests, step by step"})
+	}
+	for _, p := range o.Pages {
+		paths = append(paths, indexEntry{p.Path, p.About})
 	}
 	paths = append(paths, indexEntry{"/debug/pprof/", "profiles"})
 	respond(w, r, http.StatusOK, "index.html", paths)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,12 +55,14 @@ func TestAdminEndpoints(t *testing.T) {
 	h := telemetry.AdminHandler(telemetry.AdminOptions{
 		Gatherer: tel.Gatherer(), Recorder: rec, Version: "1.2.3", Log: tel.Logger(),
 		Checks: []telemetry.Check{{Name: "postgres", Func: ok}},
+		Pages: []telemetry.AdminPage{{Path: "/index", About: "the replica", Show: func(_ context.Context, q url.Values) any {
+			return map[string]string{"digest": q.Get("digest")}
+		}}},
 	})
 	for path, want := range map[string]struct {
 		code int
 		has  string
 	}{
-		"/":                              {200, "/metrics"},
 		"/healthz":                       {200, `"version": "1.2.3"`},
 		"/readyz":                        {200, `"name": "postgres"`},
 		"/metrics":                       {200, "gavel_test_said_total 1"},
@@ -69,6 +72,8 @@ func TestAdminEndpoints(t *testing.T) {
 		"/debug/pprof/":                  {200, "goroutine"},
 		"/debug/pprof/goroutine?debug=1": {200, "goroutine profile"},
 		"/debug/pprof/cmdline":           {404, ""},
+		"/":                              {200, "the replica"},
+		"/index?digest=1":                {200, `"digest": "1"`},
 		"/elsewhere":                     {404, ""},
 	} {
 		if a := get(t, h, path, ""); a.code != want.code || !strings.Contains(a.body, want.has) {
