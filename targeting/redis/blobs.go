@@ -144,6 +144,9 @@ func (s *Store) Sweep(ctx context.Context, epoch int64) error {
 	}
 	published := map[string]bool{}
 	if m, err := decodeManifest(answer[0]); err == nil { // a damaged one is of no use to anybody
+		if err := s.keepBlobs(ctx, m); err != nil { // whoever has published them may have died before it did
+			return err
+		}
 		for _, b := range m.blobs() {
 			published[b.Name] = true
 		}

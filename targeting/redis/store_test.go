@@ -97,6 +97,18 @@ func TestWhatWasNeverPublishedGoesByItself(t *testing.T) {
 	}
 }
 
+// TestWhatIsPublishedStays: whoever published it may have died before it took the time limit away.
+func TestWhatIsPublishedStays(t *testing.T) {
+	t.Parallel()
+	e := newStore(t)
+	e.publish(t, 1, "g1", someAds(10))
+	const chunk = "{gavel:index:g1.0}:0"
+	require.NoError(t, e.client.Expire(t.Context(), chunk, time.Minute).Err())
+	require.NoError(t, e.store.Claim(t.Context(), 2, source))
+	require.NoError(t, e.store.Sweep(t.Context(), 2))
+	require.Equal(t, time.Duration(-1), e.client.TTL(t.Context(), chunk).Val())
+}
+
 func TestACheckpointKeepsEverything(t *testing.T) {
 	t.Parallel()
 	e := newStore(t)
