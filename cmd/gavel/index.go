@@ -107,8 +107,6 @@ func (f nodeFlag) get(ctx context.Context, digest bool) (*nodeIndex, error) {
 	if f.Admin == "" {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, indexNodeTimeout)
-	defer cancel()
 	address := strings.TrimRight(f.Admin, "/") + "/index"
 	if digest {
 		address += "?digest=1"
@@ -117,7 +115,9 @@ func (f nodeFlag) get(ctx context.Context, digest bool) (*nodeIndex, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--admin: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := &http.Client{Timeout: indexNodeTimeout}
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the node: %w", err)
 	}

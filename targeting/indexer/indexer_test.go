@@ -126,6 +126,7 @@ func TestTwoIndexersAtOnce(t *testing.T) {
 	w, url := newWorld(t, 100), testenv.Redis(t)
 	epochs := make(chan int64, 2)
 	believe := func(c *indexer.Config) {
+		often(c)
 		c.Lead = func(context.Context) (indexer.Lead, bool, error) {
 			select {
 			case epoch := <-epochs:
@@ -178,6 +179,19 @@ func TestDamageIsRepaired(t *testing.T) {
 		"changes are lost": func(t *testing.T, n *node, _ string) {
 			t.Helper()
 			require.NoError(t, n.client.HIncrBy(t.Context(), "{gavel:index}:meta", "seq", -1).Err())
+		},
+		"an older dump comes back": func(t *testing.T, n *node, _ string) {
+			t.Helper()
+			dump := map[string]string{}
+			for _, key := range n.client.Keys(t.Context(), "*").Val() {
+				dump[key] = n.client.Dump(t.Context(), key).Val()
+			}
+			before := n.indexer.Status().Seq
+			n.touch(t)
+			eventually(t, "the change", func() bool { return n.indexer.Status().Seq > before })
+			for key, value := range dump {
+				require.NoError(t, n.client.RestoreReplace(t.Context(), key, 0, value).Err())
+			}
 		},
 		"a chunk is damaged, which a booting node finds": func(t *testing.T, n *node, generation string) {
 			t.Helper()

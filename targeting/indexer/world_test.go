@@ -127,6 +127,7 @@ func (w *world) waiting(t require.TestingT) (n int) {
 
 // node is an indexer and a follower as every server runs them.
 type node struct {
+	world    *world
 	client   goredis.UniversalClient
 	source   *postgres.Serving
 	store    *redis.Store
@@ -146,7 +147,7 @@ func newNode(t testing.TB, w *world, redisURL string, options ...option) *node {
 	require.NoError(t, err)
 	source := postgres.NewServing(connect(t, w.url))
 	n := &node{
-		client: client, source: source, store: redis.NewStore(client), users: redis.NewUsers(client, time.Now),
+		world: w, client: client, source: source, store: redis.NewStore(client), users: redis.NewUsers(client, time.Now),
 		replica: &targeting.Replica{},
 	}
 	c := indexer.Config{
@@ -188,6 +189,12 @@ func logger(t testing.TB) *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+}
+
+// touch changes an ad group.
+func (n *node) touch(t testing.TB) {
+	t.Helper()
+	n.world.bid(t, 9, 77)
 }
 
 // serves waits until the node's replica satisfies a condition.

@@ -83,7 +83,7 @@ func (s *Store) inspect(ctx context.Context, st *targeting.StoreState, text stri
 	m, err := decodeManifest(text)
 	if err != nil {
 		st.Damage = err.Error()
-		return nil
+		return nil //nolint:nilerr // it is what was looked for
 	}
 	if m.Generation != st.Generation || m.BaseSeq != st.BaseSeq {
 		st.Damage = fmt.Sprintf("the manifest is of change %d of generation %s", m.BaseSeq, m.Generation)
