@@ -36,6 +36,10 @@ func (t *term) rebuild(ctx context.Context, reason string) error {
 	if err != nil {
 		return err
 	}
+	if err := store.Refuse(ctx, t.epoch, true, refused); err != nil {
+		return err
+	}
+	t.refused = refused
 	read := t.x.c.Now()
 	p := targeting.Publication{Name: generation, Index: ix, Bounds: t.x.c.Bounds, Progress: t.progress(ctx, "segments written: %d of %d")}
 	if err := store.Publish(ctx, t.epoch, p, start); err != nil {
@@ -46,10 +50,6 @@ func (t *term) rebuild(ctx context.Context, reason string) error {
 	t.x.update(func(s *Status) { s.Rebuilds++ })
 	log.Info("targeting index was rebuilt", "generation", generation, "ads", ix.Len(), "refused", len(refused),
 		"read_ms", read.Sub(start).Milliseconds(), "write_ms", now.Sub(read).Milliseconds())
-	if err := store.Refuse(ctx, t.epoch, true, refused); err != nil {
-		return err
-	}
-	t.refused = refused
 	return store.Discard(ctx, t.epoch)
 }
 

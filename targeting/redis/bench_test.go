@@ -20,7 +20,7 @@ func BenchmarkBoot(b *testing.B) {
 	client := open(b, testenv.Redis(b))
 	e := &env{client: client, store: redis.NewStore(client)}
 	start := time.Now()
-	e.publish(b, 1, "g1", someAds(100_000))
+	e.publish(b, 1, "g1", rowsOf(100_000))
 	b.Logf("100,000 ads built and published in %v", time.Since(start))
 	for b.Loop() {
 		replica := &targeting.Replica{}
@@ -43,7 +43,7 @@ func BenchmarkBoot(b *testing.B) {
 func BenchmarkChangeToReplica(b *testing.B) {
 	client := open(b, testenv.Redis(b))
 	e := &env{client: client, store: redis.NewStore(client), replica: &targeting.Replica{}}
-	e.publish(b, 1, "g1", someAds(100_000))
+	e.publish(b, 1, "g1", rowsOf(100_000))
 	e.follower = redis.NewFollower(redis.FollowerConfig{
 		Client: client, Replica: e.replica, Bounds: bounds, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})

@@ -192,7 +192,7 @@ func (f *Follower) caughtUp(at time.Time) {
 // step reads the log once and applies what is new, or loads another generation. more says that there is more to read.
 func (f *Follower) step(ctx context.Context) (more bool, err error) {
 	at := f.c.Now()
-	tail, err := readTail(ctx, f.c.Client, f.current.Generation, f.current.Seq, logPage)
+	tail, err := readTail(ctx, f.c.Client, f.current.Generation, f.current.Seq, logPage, pollTimeout)
 	if errors.Is(err, ErrDamaged) {
 		return false, f.complain(ctx, err)
 	}

@@ -18,7 +18,7 @@ const (
 	// maxLoaders is the most segments that are read and decoded at once.
 	maxLoaders = 8
 	// replayPage is how many log entries are applied at a time at boot.
-	replayPage = 4096
+	replayPage = 1024
 	// loadTries is how often a boot begins again because the index was replaced meanwhile.
 	loadTries = 3
 )
@@ -63,7 +63,7 @@ func load(ctx context.Context, client goredis.UniversalClient, bounds targeting.
 	}
 	// What looks like damage is none if the blobs or the log went because something else was published.
 	if now, nowErr := readPublished(ctx, client); nowErr == nil && (now.Generation != m.Generation || now.BaseSeq != m.BaseSeq) {
-		return s, fmt.Errorf("%w: %w", errReplaced, err)
+		return s, fmt.Errorf("%w: %v", errReplaced, err) //nolint:errorlint // it is no damage any more
 	}
 	return s, err
 }
@@ -224,7 +224,7 @@ func replay(ctx context.Context, client goredis.UniversalClient, bounds targetin
 		if upTo >= 0 {
 			page = min(page, upTo-s.Seq)
 		}
-		t, err := readTail(ctx, client, s.Generation, s.Seq, page)
+		t, err := readTail(ctx, client, s.Generation, s.Seq, page, chunkTimeout)
 		switch {
 		case err != nil:
 			return err

@@ -88,9 +88,9 @@ type tail struct {
 	broken bool
 }
 
-// readTail looks at the state of the index and at the log of a generation after entry last, in one step.
-func readTail(ctx context.Context, client goredis.UniversalClient, generation string, last int64, count int64) (tail, error) {
-	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+// readTail looks at the state of the index and at the log of a generation after entry last, up to count entries, in one step.
+func readTail(ctx context.Context, client goredis.UniversalClient, generation string, last, count int64, within time.Duration) (tail, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	pipe := client.TxPipeline()
 	meta := pipe.HMGet(ctx, keyMeta, "schema", "generation", "seq")
