@@ -3,7 +3,6 @@ package indexer
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"gavel/targeting"
@@ -49,9 +48,7 @@ type checkpoints struct {
 	cancel  context.CancelFunc // of the running one, nil if there is none
 	done    chan struct{}      // closed when it ends
 	startAt time.Time          // not before then again
-
-	mu        sync.Mutex
-	published bool // since took was asked
+	ended   bool               // since hasEnded was asked
 }
 
 // running says whether a checkpoint is being made.
@@ -68,13 +65,11 @@ func (k *checkpoints) running() bool {
 	}
 }
 
-// took says whether a checkpoint was published since it was last asked.
-func (k *checkpoints) took() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	published := k.published
-	k.published = false
-	return published
+// hasEnded says whether a checkpoint has ended, well or not, since it was last asked: it has left something to be swept.
+func (k *checkpoints) hasEnded() bool {
+	ended := k.ended
+	k.ended = false
+	return ended
 }
 
 // stop ends a checkpoint and waits for it.
@@ -82,7 +77,7 @@ func (k *checkpoints) stop() {
 	if k.cancel != nil {
 		k.cancel()
 		<-k.done
-		k.cancel = nil
+		k.cancel, k.ended = nil, true
 	}
 }
 
@@ -104,9 +99,6 @@ func (k *checkpoints) start(ctx context.Context, st targeting.StoreState, name s
 		switch {
 		case err == nil:
 			k.x.update(func(s *Status) { s.Checkpoints++ })
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			k.published = true
 		case ctx.Err() == nil && !errors.Is(err, targeting.ErrStale): // which the term learns by itself
 			k.x.c.Log.Warn("targeting index has no checkpoint", "error", err)
 		}

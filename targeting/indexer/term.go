@@ -114,7 +114,7 @@ func (t *term) maintain(ctx context.Context, st targeting.StoreState) error {
 	if t.checkpoints.running() {
 		return nil
 	}
-	if t.checkpoints.took() {
+	if t.checkpoints.hasEnded() {
 		t.sweepAt = now.Add(sweepAfter)
 	}
 	due := isCheckpointDue(st, t.x.c)
@@ -159,7 +159,7 @@ func (t *term) newGeneration() string {
 	return fmt.Sprintf("%08x-%d-%d", uint32(xxh3.HashString(t.x.c.SourceID)), t.epoch, t.named)
 }
 
-// drain carries the outbox over, as far as it is filled now.
+// drain carries the outbox over, as far as it is filled now, or until it is time to look after the store.
 func (t *term) drain(ctx context.Context) error {
 	for {
 		changes, err := t.next(ctx)
@@ -178,7 +178,7 @@ func (t *term) drain(ctx context.Context) error {
 		}
 		waited := t.x.c.Now().Sub(changes[0].CreatedAt).Milliseconds()
 		t.x.update(func(s *Status) { s.Applied += int64(len(changes)); s.OldestMS = waited })
-		if len(changes) < batchSize {
+		if len(changes) < batchSize || !t.x.c.Now().Before(t.checkAt) {
 			return nil
 		}
 	}
