@@ -153,9 +153,8 @@ func servingAds(rows []servingRow) ([]campaign.ServingAd, error) {
 // consistent piece; a page is later than the page before.
 func (s *Serving) Serving(ctx context.Context, after campaign.AdID, limit int) ([]campaign.ServingAd, error) {
 	rows := make([]servingRow, 0, limit)
-	// Not prepared: a plan that is kept does not know how few rows are asked for, and joins all ads for each page.
-	if err := s.db.SelectContext(ctx, &rows, servingSQL, int64(after), limit); err != nil {
-		return nil, fmt.Errorf("read servable ads: %w", coded(err))
+	if err := s.list(ctx, &rows, servingSQL, int64(after), limit); err != nil {
+		return nil, fmt.Errorf("read servable ads: %w", err)
 	}
 	return servingAds(rows)
 }
