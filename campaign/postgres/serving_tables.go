@@ -10,6 +10,3 @@ import (
 func (s *Serving) AudienceLists(context.Context) (map[campaign.AudienceID]campaign.ListID, error) {
 	return map[campaign.AudienceID]campaign.ListID{}, nil
 }
-
-// Interests returns the taxonomy of interests, in order of the ids.
-func (s *Serving) Interests(context.Context) ([]campaign.Interest, error) { return nil, nil }
