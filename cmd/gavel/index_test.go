@@ -30,13 +30,13 @@ func TestIndexCommands(t *testing.T) {
 
 	out, _, err := command(t, "index", "status", redisURL, databaseURL, admin)
 	require.NoError(t, err, out)
-	require.Contains(t, out, "in 1 segments")
+	require.Contains(t, out, "ads in")
 	require.Contains(t, out, "leads with epoch")
 	out, _, err = command(t, "index", "status", "--json", redisURL, databaseURL, admin)
 	require.NoError(t, err)
 	var before indexStatus
 	require.NoError(t, json.Unmarshal([]byte(out), &before))
-	require.Positive(t, before.Index.Ads)
+	require.Positive(t, before.Node.Ads)
 	require.Empty(t, before.Index.Damage)
 	require.Equal(t, before.Index.Generation, before.Node.Generation)
 	require.Len(t, before.Node.Digest, 16)

@@ -138,10 +138,12 @@ func (p *program) flushRedis(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, client.Close()) }()
 	ads := func() int {
-		d, err := index.Describe(t.Context(), client)
+		s, err := index.Load(t.Context(), client, modelBounds())
+		if errors.Is(err, index.ErrNoIndex) {
+			return 0
+		}
 		require.NoError(t, err)
-		require.Empty(t, d.Damage)
-		return d.Ads
+		return s.Index.Len()
 	}
 	before := ads()
 	require.Greater(t, before, 10)
