@@ -16,8 +16,9 @@ import (
 const (
 	// DefaultPoll is how often the log is read.
 	DefaultPoll = 50 * time.Millisecond
-	// maxPause is the longest time between two reads of the log.
-	maxPause = 400 * time.Millisecond
+	// busyPause is the longest time between two reads of the log that changes leave, maxPause the longest that errors do.
+	busyPause = 100 * time.Millisecond
+	maxPause  = 400 * time.Millisecond
 )
 
 // FollowerConfig configures a Follower.
@@ -28,7 +29,7 @@ type FollowerConfig struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 	// Poll is how often the log is read; 0 means DefaultPoll. After a change it is read no sooner than twice the time that the
-	// change took to apply, so that following never takes more than a third of a core.
+	// change took to apply, up to 100 ms, so that following takes no more than a third of a core.
 	Poll time.Duration
 }
 
@@ -133,7 +134,7 @@ func (f *Follower) Run(ctx context.Context) error {
 			if more {
 				next = 0 // there is more to read at once
 			}
-			next = min(max(next, 2*took), maxPause)
+			next = max(next, min(2*took, busyPause))
 		}
 		if f.merge() {
 			next = min(next, f.c.Poll)
