@@ -119,8 +119,17 @@ func (a *Auctioneer) loadUser(ctx context.Context, req *Request, d *Decision) *t
 		d.UserErr = err
 		return nil
 	}
-	req.Query.Audiences, req.Query.AudiencesKnown = user.Audiences, true
+	req.Query.Audiences, req.Query.AudiencesKnown = audiencesOf(user.Lists), true
 	return &user
+}
+
+// audiencesOf is how lists are translated while an index has no tables: list and audience have one number.
+func audiencesOf(lists []campaign.ListID) []campaign.AudienceID {
+	audiences := make([]campaign.AudienceID, len(lists))
+	for i, id := range lists {
+		audiences[i] = campaign.AudienceID(id)
+	}
+	return audiences
 }
 
 // candidates matches, caps and ranks: the best k ads, in order of score, those that may not win with their reason.

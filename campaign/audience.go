@@ -13,12 +13,16 @@ const CustomerList = "CUSTOMER_LIST"
 
 // Audience is a set of users that ad groups can include or exclude.
 type Audience struct {
-	ID                   AudienceID
-	AdAccountID          AdAccountID
-	Name                 string
-	Description          string
-	Size                 int64
-	CreatedAt, UpdatedAt time.Time
+	ID          AudienceID
+	AdAccountID AdAccountID
+	Name        string
+	Description string
+	Size        int64
+	// ListType says how uploads name its users.
+	ListType ListType
+	// Batches is how often its users were changed; Added and Removed are how many records said so, whether or not anything changed.
+	Batches, Added, Removed int64
+	CreatedAt, UpdatedAt    time.Time
 }
 
 // AudienceInput creates an audience.
@@ -30,7 +34,7 @@ type AudienceInput struct {
 
 func newAudience(account AdAccountID, in AudienceInput) (Audience, []fault.Field) {
 	var p fault.Fields
-	a := Audience{AdAccountID: account}
+	a := Audience{AdAccountID: account, ListType: ListOfUserIDs}
 	checkOwnAccount(&p, in.AdAccountID, account)
 	required(&p, "name", in.Name)
 	required(&p, "audience_type", in.Type)

@@ -79,7 +79,7 @@ func (s *Service) CreateAudience(ctx context.Context, account AdAccountID, item 
 		if err != nil {
 			return fmt.Errorf("insert audience: %w", err)
 		}
-		return nil // an empty audience changes nothing that is served
+		return tx.Changed(ctx, EntityAudience, []int64{int64(created.ID)}) // its list has a number that the index must know
 	})
 	return created, err
 }

@@ -1,10 +1,10 @@
 package campaign
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"time"
-
-	"github.com/zeebo/xxh3"
 
 	"gavel/internal/money"
 )
@@ -128,8 +128,8 @@ type Delta struct {
 	Upserts []ServingAd
 	// Removals are the ads of the changed entities that may not, in order of their ids.
 	Removals []AdID
-	// Users has every changed user; its audiences are all that the user is a member of, sorted; none means that the user left the last.
-	Users map[int64][]AudienceID
+	// Users are the users whose memberships have changed, sorted. What they are members of is asked at the moment of writing it.
+	Users []int64
 	// Lists has the current list of every changed audience, 0 for one that has none.
 	Lists map[AudienceID]ListID
 	// Interests is the whole taxonomy, in order of the ids, if it has changed; nil if not.
@@ -145,5 +145,17 @@ type Interest struct {
 	Name     string
 }
 
-// UserHash is the 64-bit hash by which a user is known everywhere behind the handlers: events, audiences, frequency counters.
-func UserHash(userID string) int64 { return int64(xxh3.HashString(userID)) }
+// UserHash is the 64-bit hash by which a user is known everywhere behind the handlers: events, audiences, frequency counters. It is
+// the first 8 bytes, big endian, of the SHA-256 of the user's id: so a customer list that names its users by SHA-256, which is how
+// advertisers exchange such lists, meets the users of ad requests without anybody sending a plain id.
+func UserHash(userID string) int64 { return HashPrefix(sha256.Sum256([]byte(userID))) }
+
+// HashPrefix is the [UserHash] of a user whose id has this SHA-256.
+func HashPrefix(sum [sha256.Size]byte) int64 { return int64(binary.BigEndian.Uint64(sum[:8])) }
+
+// Membership is the lists that one user is in.
+type Membership struct {
+	User int64
+	// Lists are sorted; none for a user who is in no list.
+	Lists []ListID
+}

@@ -115,11 +115,11 @@ func (b *Biller) once(ctx context.Context) (int, error) {
 	for i, o := range outcomes {
 		counts[o]++
 		switch r := &records[i]; {
-		case o == budget.Duplicate:
-		case r.Kind == budget.Click:
-			b.c.Clicked(r.AcceptedAt.Sub(ServedAt(r.ImpressionID)))
 		case r.Kind == budget.Impression && r.UserHash != 0:
-			views = append(views, View{UserHash: r.UserHash, AdGroupID: r.AdGroupID, At: r.AcceptedAt})
+			// Duplicates too: the first may have been billed by a process that ended before it was counted.
+			views = append(views, View{UserHash: r.UserHash, AdID: r.AdID, AdGroupID: r.AdGroupID, ImpressionID: r.ImpressionID})
+		case r.Kind == budget.Click && o != budget.Duplicate:
+			b.c.Clicked(r.AcceptedAt.Sub(ServedAt(r.ImpressionID)))
 		}
 	}
 	b.c.Observe(counts, time.Since(start))

@@ -2,7 +2,8 @@ package event
 
 import (
 	"context"
-	"time"
+
+	"github.com/google/uuid"
 
 	"gavel/budget"
 	"gavel/campaign"
@@ -47,11 +48,14 @@ type Committer interface {
 // View is an impression that a user has had of an ad group.
 type View struct {
 	UserHash  int64
+	AdID      campaign.AdID
 	AdGroupID campaign.AdGroupID
-	At        time.Time
+	// ImpressionID names the impression and says when the ad was served.
+	ImpressionID uuid.UUID
 }
 
-// ViewCounter counts impressions against frequency caps. It is not money: an error is logged and counted, not retried.
+// ViewCounter counts impressions against frequency caps, each once however often it comes. It is not money: an error is logged, not
+// retried.
 type ViewCounter interface {
 	CountViews(ctx context.Context, views []View) error
 }

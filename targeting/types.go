@@ -45,10 +45,9 @@ type Query struct {
 
 // UserState is what Redis knows of one user.
 type UserState struct {
-	// Audiences are those the user is a member of, sorted.
-	Audiences []campaign.AudienceID
-	// Views are the impressions of each ad group within the window of frequency caps: never fewer than those of the rolling
-	// 30 days. Ad groups without one are absent.
+	// Lists are those that the user is in, sorted; the [Tables] of an index say whose they are.
+	Lists []campaign.ListID
+	// Views are the impressions of each ad group in the last 30 days, of ad groups that have a cap. Ad groups without one are absent.
 	Views map[campaign.AdGroupID]int
 }
 

@@ -70,7 +70,7 @@ func (t *txn) CountKeywords(ctx context.Context, parent campaign.AdGroupID) (int
 	return n, err
 }
 
-const audienceColumns = `id, ad_account_id, name, description, size, created_at, updated_at`
+const audienceColumns = `id, ad_account_id, name, description, size, list_type, batches, records_added, records_removed, created_at, updated_at`
 
 const audienceSQL = `SELECT ` + audienceColumns + ` FROM audiences WHERE ad_account_id = $1 AND id = $2`
 
@@ -83,16 +83,16 @@ SELECT ` + audienceColumns + ` FROM audiences WHERE ad_account_id = $1 AND id < 
 const audiencesOfSQL = `SELECT id FROM audiences WHERE ad_account_id = $1 AND id = ANY ($2)`
 
 const insertAudienceSQL = `
-INSERT INTO audiences (ad_account_id, name, description) VALUES ($1, $2, $3) RETURNING ` + audienceColumns
+INSERT INTO audiences (ad_account_id, name, description, list_type) VALUES ($1, $2, $3, $4) RETURNING ` + audienceColumns
 
-const lockAudienceSQL = `SELECT id FROM audiences WHERE ad_account_id = $1 AND id = $2 FOR NO KEY UPDATE`
+const lockAudienceSQL = `SELECT list_id FROM audiences WHERE ad_account_id = $1 AND id = $2 FOR NO KEY UPDATE`
 
 const addMembersSQL = `
-INSERT INTO audience_members (user_hash, audience_id) SELECT unnest($2::bigint[]), $1
+INSERT INTO list_members (user_hash, list_id) SELECT unnest($2::bigint[]), $1
 ON CONFLICT DO NOTHING RETURNING user_hash`
 
 const removeMembersSQL = `
-DELETE FROM audience_members WHERE audience_id = $1 AND user_hash = ANY ($2) RETURNING user_hash`
+DELETE FROM list_members WHERE list_id = $1 AND user_hash = ANY ($2) RETURNING user_hash`
 
 const resizeAudienceSQL = `UPDATE audiences SET size = size + $2, updated_at = now() WHERE id = $1`
 
@@ -102,6 +102,10 @@ type audienceRow struct {
 	Name        string    `db:"name"`
 	Description string    `db:"description"`
 	Size        int64     `db:"size"`
+	ListType    string    `db:"list_type"`
+	Batches     int64     `db:"batches"`
+	Added       int64     `db:"records_added"`
+	Removed     int64     `db:"records_removed"`
 	CreatedAt   time.Time `db:"created_at"`
 	UpdatedAt   time.Time `db:"updated_at"`
 }
@@ -109,7 +113,7 @@ type audienceRow struct {
 func (r audienceRow) entity() campaign.Audience {
 	return campaign.Audience{
 		ID: campaign.AudienceID(r.ID), AdAccountID: campaign.AdAccountID(r.AdAccountID), Name: r.Name, Description: r.Description,
-		Size: r.Size, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		Size: r.Size, ListType: campaign.ListType(r.ListType), Batches: r.Batches, Added: r.Added, Removed: r.Removed, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 }
 
@@ -137,7 +141,7 @@ func (s *Store) Audiences(ctx context.Context, account campaign.AdAccountID, pag
 // InsertAudience implements campaign.ChildTx.
 func (t *txn) InsertAudience(ctx context.Context, a campaign.Audience) (campaign.Audience, error) {
 	var row audienceRow
-	err := t.get(ctx, &row, insertAudienceSQL, int64(a.AdAccountID), a.Name, a.Description)
+	err := t.get(ctx, &row, insertAudienceSQL, int64(a.AdAccountID), a.Name, a.Description, string(a.ListType))
 	return row.entity(), err
 }
 
@@ -150,8 +154,8 @@ func (t *txn) AudiencesOf(ctx context.Context, account campaign.AdAccountID, wan
 
 // ChangeMembers implements campaign.ChildTx.
 func (t *txn) ChangeMembers(ctx context.Context, account campaign.AdAccountID, id campaign.AudienceID, operation string, users []int64) ([]int64, error) {
-	var locked int64
-	if err := orMissing(t.get(ctx, &locked, lockAudienceSQL, int64(account), int64(id)), campaign.ErrAudienceNotFound, "lock audience"); err != nil {
+	var list int64
+	if err := orMissing(t.get(ctx, &list, lockAudienceSQL, int64(account), int64(id)), campaign.ErrAudienceNotFound, "lock audience"); err != nil {
 		return nil, err
 	}
 	query, sign := addMembersSQL, int64(1)
@@ -159,7 +163,7 @@ func (t *txn) ChangeMembers(ctx context.Context, account campaign.AdAccountID, i
 		query, sign = removeMembersSQL, -1
 	}
 	var changed []int64
-	if err := t.list(ctx, &changed, query, int64(id), pq.Array(users)); err != nil {
+	if err := t.list(ctx, &changed, query, list, pq.Array(users)); err != nil {
 		return nil, fmt.Errorf("write members: %w", err)
 	}
 	if len(changed) == 0 {

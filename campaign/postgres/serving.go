@@ -31,7 +31,9 @@ func NewServing(db *sqlx.DB) *Serving {
 // Close releases the prepared statements. db stays open.
 func (s *Serving) Close() error { return s.statements.close() }
 
-const nextChangesSQL = `SELECT id, entity, entity_id, created_at FROM outbox ORDER BY id LIMIT $1`
+const nextChangesSQL = `
+(SELECT id, entity, entity_id, created_at FROM outbox WHERE entity <> 'USER' ORDER BY id LIMIT $1)
+UNION ALL (SELECT id, entity, entity_id, created_at FROM outbox WHERE entity = 'USER' ORDER BY id LIMIT $1) LIMIT $1`
 
 const doneSQL = `DELETE FROM outbox WHERE id = ANY ($1)`
 
@@ -42,7 +44,7 @@ type changeRow struct {
 	CreatedAt time.Time `db:"created_at"`
 }
 
-// NextChanges returns up to limit rows of the outbox. Rows can become visible out of the order of their ids, so a reader
+// NextChanges returns up to limit rows of the outbox, those of users last: however many of them wait, ads do not. Rows can become visible out of the order of their ids, so a reader
 // must go by what it has deleted, not by the last id that it has seen.
 func (s *Serving) NextChanges(ctx context.Context, limit int) ([]campaign.Change, error) {
 	var rows []changeRow
@@ -160,103 +162,147 @@ func (s *Serving) Serving(ctx context.Context, after campaign.AdID, limit int) (
 }
 
 // Resolve says what changes mean now: which of the ads below the changed entities may be served and as what, which may not,
-// and what the changed users are members of. What it returns is at least as new as the changes.
+// which list each changed audience has, and which users have changed. What it returns is at least as new as the changes.
 func (s *Serving) Resolve(ctx context.Context, changes []campaign.Change) (campaign.Delta, error) {
 	touched := map[string][]int64{}
 	for _, c := range changes {
 		touched[c.Entity] = append(touched[c.Entity], c.EntityID)
 	}
-	delta := campaign.Delta{Users: map[int64][]campaign.AudienceID{}}
-	if users := touched[campaign.EntityUser]; len(users) > 0 {
-		var err error
-		if delta.Users, err = s.MembersOf(ctx, users); err != nil {
+	users, audiences, interests := touched[campaign.EntityUser], touched[campaign.EntityAudience], touched[campaign.EntityInterests]
+	var delta campaign.Delta
+	var err error
+	if len(users) > 0 {
+		delta.Users = slices.Compact(slices.Sorted(slices.Values(users)))
+	}
+	if len(audiences) > 0 {
+		if delta.Lists, err = s.audienceLists(ctx, audienceListsOfSQL, pq.Array(audiences)); err != nil {
 			return campaign.Delta{}, err
 		}
+		for _, id := range audiences {
+			delta.Lists[campaign.AudienceID(id)] += 0 // 0: there is no such audience any more
+		}
 	}
-	if len(touched[campaign.EntityInterests]) > 0 {
-		var err error
+	if len(interests) > 0 {
 		if delta.Interests, err = s.Interests(ctx); err != nil {
 			return campaign.Delta{}, err
 		}
 	}
-	if len(changes) == len(touched[campaign.EntityUser])+len(touched[campaign.EntityInterests]) {
+	if len(changes) == len(users)+len(audiences)+len(interests) {
 		return delta, nil
 	}
+	delta.Upserts, delta.Removals, err = s.resolveAds(ctx, touched)
+	return delta, err
+}
+
+// resolveAds says which of the ads below changed entities may be served and which may not.
+func (s *Serving) resolveAds(ctx context.Context, touched map[string][]int64) (upserts []campaign.ServingAd, removals []campaign.AdID, err error) {
 	var adIDs []int64
-	err := s.list(ctx, &adIDs, adsOfChangesSQL, pq.Array(touched[campaign.EntityAd]), pq.Array(touched[campaign.EntityAdGroup]),
+	err = s.list(ctx, &adIDs, adsOfChangesSQL, pq.Array(touched[campaign.EntityAd]), pq.Array(touched[campaign.EntityAdGroup]),
 		pq.Array(touched[campaign.EntityCampaign]), pq.Array(touched[campaign.EntityAdAccount]))
 	if err != nil {
-		return campaign.Delta{}, fmt.Errorf("find ads of changes: %w", err)
+		return nil, nil, fmt.Errorf("find ads of changes: %w", err)
 	}
 	var rows []servingRow
 	if err := s.list(ctx, &rows, servingOfSQL, pq.Array(adIDs)); err != nil {
-		return campaign.Delta{}, fmt.Errorf("read changed ads: %w", err)
+		return nil, nil, fmt.Errorf("read changed ads: %w", err)
 	}
-	if delta.Upserts, err = servingAds(rows); err != nil {
-		return campaign.Delta{}, err
+	if upserts, err = servingAds(rows); err != nil {
+		return nil, nil, err
 	}
 	byID := func(ad campaign.ServingAd, id campaign.AdID) int { return cmp.Compare(ad.AdID, id) }
 	for _, id := range adIDs {
-		if _, serves := slices.BinarySearchFunc(delta.Upserts, campaign.AdID(id), byID); !serves {
-			delta.Removals = append(delta.Removals, campaign.AdID(id))
+		if _, serves := slices.BinarySearchFunc(upserts, campaign.AdID(id), byID); !serves {
+			removals = append(removals, campaign.AdID(id))
 		}
 	}
-	return delta, nil
+	return upserts, removals, nil
 }
 
-const membersOfSQL = `SELECT user_hash, audience_id FROM audience_members WHERE user_hash = ANY ($1) ORDER BY user_hash, audience_id`
+// Lists that are being cleaned away have no members any more, whatever rows are left of them.
+const notCleaning = ` list_id <> ALL (ARRAY (SELECT list_id FROM old_lists WHERE cleaning))`
 
-const allMembersSQL = `SELECT user_hash, audience_id FROM audience_members ORDER BY user_hash, audience_id`
+const membersOfSQL = `SELECT user_hash, list_id FROM list_members WHERE user_hash = ANY ($1) AND` + notCleaning + ` ORDER BY user_hash, list_id`
+
+const allMembersSQL = `SELECT user_hash, list_id FROM list_members WHERE` + notCleaning + ` ORDER BY user_hash, list_id`
+
+const audienceListsSQL = `SELECT id, list_id FROM audiences`
+
+const audienceListsOfSQL = audienceListsSQL + ` WHERE id = ANY ($1)`
 
 type memberRow struct {
-	UserHash   int64 `db:"user_hash"`
-	AudienceID int64 `db:"audience_id"`
+	UserHash int64 `db:"user_hash"`
+	ListID   int64 `db:"list_id"`
 }
 
-// MembersOf returns the audiences of each user, sorted; a user who is in none is in the map with none.
-func (s *Serving) MembersOf(ctx context.Context, users []int64) (map[int64][]campaign.AudienceID, error) {
-	members := make(map[int64][]campaign.AudienceID, len(users))
-	for _, u := range users {
-		members[u] = nil
+type audienceListRow struct {
+	ID     int64 `db:"id"`
+	ListID int64 `db:"list_id"`
+}
+
+// AudienceLists is the current list of every audience.
+func (s *Serving) AudienceLists(ctx context.Context) (map[campaign.AudienceID]campaign.ListID, error) {
+	return s.audienceLists(ctx, audienceListsSQL)
+}
+
+func (s *Serving) audienceLists(ctx context.Context, query string, args ...any) (map[campaign.AudienceID]campaign.ListID, error) {
+	var rows []audienceListRow
+	if err := s.list(ctx, &rows, query, args...); err != nil {
+		return nil, fmt.Errorf("read lists of audiences: %w", err)
 	}
+	lists := make(map[campaign.AudienceID]campaign.ListID, len(rows))
+	for _, r := range rows {
+		lists[campaign.AudienceID(r.ID)] = campaign.ListID(r.ListID)
+	}
+	return lists, nil
+}
+
+// MembersOf returns the memberships of each of users, in their order; users must be sorted and without duplicates.
+func (s *Serving) MembersOf(ctx context.Context, users []int64) ([]campaign.Membership, error) {
 	var rows []memberRow
 	if err := s.list(ctx, &rows, membersOfSQL, pq.Array(users)); err != nil {
 		return nil, fmt.Errorf("read members: %w", err)
 	}
-	for _, r := range rows {
-		members[r.UserHash] = append(members[r.UserHash], campaign.AudienceID(r.AudienceID))
+	members := make([]campaign.Membership, len(users))
+	next := 0
+	for i, user := range users {
+		members[i].User = user
+		for ; next < len(rows) && rows[next].UserHash == user; next++ {
+			members[i].Lists = append(members[i].Lists, campaign.ListID(rows[next].ListID))
+		}
+	}
+	if next < len(rows) {
+		return nil, fmt.Errorf("read members: users are not in order at %d", rows[next].UserHash)
 	}
 	return members, nil
 }
 
-// AllMembers calls each for every user who is in an audience, in one snapshot and without holding them all. audiences is
-// sorted and valid during the call only. An error of each ends it and is returned.
-func (s *Serving) AllMembers(ctx context.Context, each func(user int64, audiences []campaign.AudienceID) error) error {
-	rows, err := s.db.QueryxContext(ctx, allMembersSQL)
+// AllMembers calls each for every user who is in a list, in the order of users, in one snapshot and without holding them all.
+// lists is sorted and valid during the call only. An error of each ends it and is returned.
+func (s *Serving) AllMembers(ctx context.Context, each func(user int64, lists []campaign.ListID) error) error {
+	rows, err := s.db.QueryContext(ctx, allMembersSQL)
 	if err != nil {
 		return fmt.Errorf("read all members: %w", coded(err))
 	}
 	defer rows.Close()
-	var user int64
-	var audiences []campaign.AudienceID
+	var user, of, list int64
+	var lists []campaign.ListID
 	flush := func() error {
-		if len(audiences) == 0 {
+		if len(lists) == 0 {
 			return nil
 		}
-		return each(user, audiences)
+		return each(user, lists)
 	}
 	for rows.Next() {
-		var r memberRow
-		if err := rows.Scan(&r.UserHash, &r.AudienceID); err != nil {
+		if err := rows.Scan(&of, &list); err != nil {
 			return fmt.Errorf("read member: %w", coded(err))
 		}
-		if r.UserHash != user {
+		if of != user {
 			if err := flush(); err != nil {
 				return err
 			}
-			user, audiences = r.UserHash, audiences[:0]
+			user, lists = of, lists[:0]
 		}
-		audiences = append(audiences, campaign.AudienceID(r.AudienceID))
+		lists = append(lists, campaign.ListID(list))
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read all members: %w", coded(err))

@@ -144,16 +144,28 @@ func TestAudiences(t *testing.T) {
 	require.Zero(t, users(x.ID, campaign.RemoveUsers, "u3"))
 	require.Empty(t, b.drain())
 
-	delta := b.resolve(change{"USER", u1}, change{"USER", u3})
-	require.Equal(t, map[int64][]campaign.AudienceID{u1: sorted([]campaign.AudienceID{x.ID, y.ID}), u3: nil}, delta.Users)
-	all := map[int64][]campaign.AudienceID{}
-	require.NoError(t, b.serving.AllMembers(t.Context(), func(user int64, audiences []campaign.AudienceID) error {
-		all[user] = slices.Clone(audiences)
+	lists, err := b.serving.AudienceLists(t.Context())
+	require.NoError(t, err)
+	require.Len(t, lists, 2)
+	delta := b.resolve(change{"USER", u1}, change{"USER", u3}, change{"USER", u1}, change{"AUDIENCE", int64(x.ID)}, change{"AUDIENCE", 5})
+	require.Equal(t, campaign.Delta{
+		Users: sorted([]int64{u1, u3}), Lists: map[campaign.AudienceID]campaign.ListID{x.ID: lists[x.ID], 5: 0},
+	}, delta)
+	members, err := b.serving.MembersOf(t.Context(), delta.Users)
+	require.NoError(t, err)
+	of := map[int64][]campaign.ListID{}
+	for _, m := range members {
+		of[m.User] = m.Lists
+	}
+	require.Equal(t, map[int64][]campaign.ListID{u1: sorted([]campaign.ListID{lists[x.ID], lists[y.ID]}), u3: nil}, of)
+	all := map[int64][]campaign.ListID{}
+	require.NoError(t, b.serving.AllMembers(t.Context(), func(user int64, lists []campaign.ListID) error {
+		all[user] = slices.Clone(lists)
 		return nil
 	}))
-	require.Equal(t, map[int64][]campaign.AudienceID{u1: sorted([]campaign.AudienceID{x.ID, y.ID}), u2: {x.ID}}, all)
+	require.Equal(t, map[int64][]campaign.ListID{u1: sorted([]campaign.ListID{lists[x.ID], lists[y.ID]}), u2: {lists[x.ID]}}, all)
 	broken := errors.New("broken")
-	require.ErrorIs(t, b.serving.AllMembers(t.Context(), func(int64, []campaign.AudienceID) error { return broken }), broken)
+	require.ErrorIs(t, b.serving.AllMembers(t.Context(), func(int64, []campaign.ListID) error { return broken }), broken)
 
 	got, err := b.svc.Audience(t.Context(), a.ID, x.ID)
 	require.NoError(t, err)
@@ -209,4 +221,19 @@ func TestAnAdGroupHasAtMostMaxKeywords(t *testing.T) {
 	one := campaign.KeywordInput{MatchType: campaign.Some(campaign.MatchBroad), Value: campaign.Some("one more")}
 	_, err = b.svc.CreateKeywords(t.Context(), a.ID, campaign.Some(g.ID), nil, items(one))
 	require.ErrorContains(t, err, "keywords: the ad group would have 1001, at most 1000 are allowed")
+}
+
+func TestChangesOfAdsAreReadFirst(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.drain()
+	_, err := b.db.ExecContext(t.Context(), `INSERT INTO outbox (entity, entity_id) SELECT 'USER', i FROM generate_series(1, 1000) i`)
+	require.NoError(t, err)
+	_, err = b.db.ExecContext(t.Context(), `INSERT INTO outbox (entity, entity_id) VALUES ('AD', 1), ('AUDIENCE', 2)`)
+	require.NoError(t, err)
+	changes, err := b.serving.NextChanges(t.Context(), 100)
+	require.NoError(t, err)
+	require.Len(t, changes, 100)
+	require.Equal(t, []string{campaign.EntityAd, campaign.EntityAudience, campaign.EntityUser}, []string{changes[0].Entity, changes[1].Entity, changes[2].Entity})
+	require.Equal(t, int64(98), changes[99].EntityID, "then users, in their order")
 }

@@ -39,15 +39,32 @@ func (a readyAds) Current() *targeting.Index {
 	return a.replica.Current()
 }
 
-// views counts impressions in Redis.
-type views struct{ users *index.Users }
+// views checks impressions against the frequency caps of their ads and counts them in Redis. Ad groups without a cap are not
+// counted. An ad that is no longer served may have one: it is counted without a check.
+type views struct {
+	users   *index.Users
+	replica *targeting.Replica
+	observe func(counted []index.Counted)
+}
 
 func (v views) CountViews(ctx context.Context, list []event.View) error {
-	impressions := make([]index.Impression, len(list))
-	for i, view := range list {
-		impressions[i] = index.Impression{UserHash: view.UserHash, AdGroupID: view.AdGroupID, At: view.At}
+	ix := v.replica.Current()
+	impressions := make([]index.Impression, 0, len(list))
+	for _, view := range list {
+		imp := index.Impression{UserHash: view.UserHash, AdGroupID: view.AdGroupID, ID: view.ImpressionID}
+		if ad, served := ix.Ad(view.AdID); served {
+			if imp.Cap = ad.FrequencyCap; imp.Cap == 0 {
+				continue
+			}
+		}
+		impressions = append(impressions, imp)
 	}
-	return v.users.RecordImpressions(ctx, impressions)
+	counted, err := v.users.RecordImpressions(ctx, impressions)
+	if err != nil {
+		return err
+	}
+	v.observe(counted)
+	return nil
 }
 
 // tracedBank gives each billing batch a trace of its own.

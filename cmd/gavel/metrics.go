@@ -11,18 +11,20 @@ import (
 	"gavel/auction"
 	"gavel/budget"
 	"gavel/targeting"
+	index "gavel/targeting/redis"
 )
 
 // metrics are the node's own instruments; docs/observability.md lists them. Campaign ids never label one.
 type metrics struct {
 	auctions, ads, noFill, userUnknown metric.Int64Counter
-	events, billed                     metric.Int64Counter
+	events, billed, capped             metric.Int64Counter
 	batch, decide                      metric.Float64Histogram
 
 	placements map[targeting.Placement]metric.MeasurementOption
 	fates      map[string]metric.MeasurementOption
 	outcomes   map[budget.Outcome]metric.MeasurementOption
 	reasons    map[auction.NoFillReason]metric.MeasurementOption
+	views      [4]metric.MeasurementOption // by index.Counted
 }
 
 // gauges are read when somebody asks for the metrics.
@@ -48,6 +50,7 @@ func newMetrics(m metric.Meter, g gauges) (*metrics, error) {
 	counter(&x.userUnknown, "gavel.auctions.user_unknown", "{auction}", "Auctions without the user's state because Redis was late or away.")
 	counter(&x.events, "gavel.events", "{event}", "Events that were reported, by what the reporter was told.")
 	counter(&x.billed, "gavel.events.committed", "{event}", "Events that were committed, by outcome; OVER_BUDGET is over-serve.")
+	counter(&x.capped, "gavel.frequency.impressions", "{impression}", "Impressions of ad groups with a frequency cap, by what the check found.")
 	histogram := func(into *metric.Float64Histogram, name, about string, bounds ...float64) {
 		h, err := m.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(about), metric.WithExplicitBucketBoundaries(bounds...))
 		*into, errs = h, append(errs, err)
@@ -87,6 +90,9 @@ func (x *metrics) prepare() {
 	for _, o := range []budget.Outcome{budget.Billed, budget.Duplicate, budget.OverBudget, budget.Invalid} {
 		x.outcomes[o] = set("outcome", string(o))
 	}
+	for i, c := range []string{"within", "over_cap", "duplicate", "too_old"} {
+		x.views[i] = set("check", c)
+	}
 	x.reasons = map[auction.NoFillReason]metric.MeasurementOption{}
 	for _, r := range []auction.NoFillReason{auction.NoEligibleAd, auction.IndexNotReady} {
 		x.reasons[r] = set("reason", string(r))
@@ -107,6 +113,20 @@ func (x *metrics) decision(ctx context.Context, d *auction.Decision, placement t
 }
 
 func (x *metrics) event(ctx context.Context, fate string) { x.events.Add(ctx, 1, x.fates[fate]) }
+
+func (x *metrics) viewed(counted []index.Counted) {
+	var n [4]int64
+	for _, c := range counted {
+		if int(c) < len(n) {
+			n[c]++
+		}
+	}
+	for c, times := range n {
+		if times > 0 {
+			x.capped.Add(context.Background(), times, x.views[c])
+		}
+	}
+}
 
 func (x *metrics) committed(counts map[budget.Outcome]int, took time.Duration) {
 	ctx := context.Background()

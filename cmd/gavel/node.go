@@ -177,7 +177,7 @@ func (n *node) openMoney(ctx context.Context) (err error) {
 		Wallet: n.wallet, Bank: n.bank, Tick: n.clock.Tick, Now: n.clock.Now, Raise: n.clock.Raise, Watermark: n.ingest.Watermark, Log: n.log, Timeout: keeperTimeout,
 	})
 	n.biller = event.NewBiller(event.BillerConfig{
-		Ingest: n.ingest, Committer: tracedBank{n.bank, n.tel.Tracer("gavel/event")}, Views: views{index.NewUsers(n.redis, n.clock.Now)},
+		Ingest: n.ingest, Committer: tracedBank{n.bank, n.tel.Tracer("gavel/event")}, Views: views{index.NewUsers(n.redis, n.clock.Now), n.replica, func(c []index.Counted) { n.metrics.viewed(c) }},
 		MaxBatch: maxBillingBatch, CommitTimeout: commitTimeout, Retry: commitRetry, Log: n.log,
 		Observe: func(o map[budget.Outcome]int, took time.Duration) { n.metrics.committed(o, took) },
 		Clicked: func(age time.Duration) { n.wallet.Clicked(n.clock.Tick(), age) },

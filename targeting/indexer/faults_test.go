@@ -62,7 +62,7 @@ func (s brokenSource) Done(ctx context.Context, changes []int64) error {
 	return s.f.around(func() error { return s.Source.Done(ctx, changes) })
 }
 
-func (s brokenSource) AllMembers(ctx context.Context, each func(int64, []campaign.AudienceID) error) error {
+func (s brokenSource) AllMembers(ctx context.Context, each func(int64, []campaign.ListID) error) error {
 	return s.f.around(func() error { return s.Source.AllMembers(ctx, each) })
 }
 
@@ -104,7 +104,7 @@ func (s brokenStore) BeginUsers(ctx context.Context, epoch int64, generation str
 	return s.f.around(func() error { return s.Store.BeginUsers(ctx, epoch, generation) })
 }
 
-func (s brokenStore) SetMembers(ctx context.Context, epoch int64, generation string, users map[int64][]campaign.AudienceID) error {
+func (s brokenStore) SetMembers(ctx context.Context, epoch int64, generation string, users []campaign.Membership) error {
 	return s.f.around(func() error { return s.Store.SetMembers(ctx, epoch, generation, users) })
 }
 

@@ -54,7 +54,7 @@ func TestMembershipsAreCarriedOver(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	for user := range int64(1200) {
-		w.exec(t, `INSERT INTO audience_members VALUES ($1, 1), ($1, 2)`, user+1)
+		w.exec(t, `INSERT INTO list_members SELECT $1, list_id FROM audiences WHERE id IN (1, 2)`, user+1)
 	}
 	n := newNode(t, w, testenv.Redis(t))
 	n.equal(t, w)
@@ -253,7 +253,7 @@ func TestAnotherDatabasesIndexIsReplaced(t *testing.T) {
 func TestAChangedUserIsNotOverwrittenByTheFill(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	w.exec(t, `INSERT INTO audience_members VALUES (1, 1), (2, 1)`)
+	w.exec(t, `INSERT INTO list_members SELECT i, list_id FROM audiences, generate_series(1, 2) i WHERE id = 1`)
 	read, proceed := make(chan struct{}), make(chan struct{})
 	n := newNode(t, w, testenv.Redis(t), func(c *indexer.Config) {
 		c.Source = slowMembers{Source: c.Source, read: read, proceed: proceed}
@@ -271,10 +271,10 @@ type slowMembers struct {
 	read, proceed chan struct{}
 }
 
-func (s slowMembers) AllMembers(ctx context.Context, each func(int64, []campaign.AudienceID) error) error {
-	all := map[int64][]campaign.AudienceID{}
-	err := s.Source.AllMembers(ctx, func(user int64, audiences []campaign.AudienceID) error {
-		all[user] = append([]campaign.AudienceID{}, audiences...)
+func (s slowMembers) AllMembers(ctx context.Context, each func(int64, []campaign.ListID) error) error {
+	all := map[int64][]campaign.ListID{}
+	err := s.Source.AllMembers(ctx, func(user int64, lists []campaign.ListID) error {
+		all[user] = append([]campaign.ListID{}, lists...)
 		return nil
 	})
 	if err != nil {
@@ -282,8 +282,8 @@ func (s slowMembers) AllMembers(ctx context.Context, each func(int64, []campaign
 	}
 	close(s.read)
 	<-s.proceed
-	for user, audiences := range all {
-		if err := each(user, audiences); err != nil {
+	for user, lists := range all {
+		if err := each(user, lists); err != nil {
 			return err
 		}
 	}

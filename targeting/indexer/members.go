@@ -14,11 +14,14 @@ import (
 // complete, and older than they are.
 var errNoMembers = errors.New("memberships are not being written")
 
+// fillBatch is the most users that are read and written while others wait.
+const fillBatch = 2000
+
 // members writes memberships: all of them once when the store has none, in a goroutine of its own, and those of changed users
-// as they change. Only fill runs in the goroutine; all else is called by the term's.
+// as they change. Only fill runs in the goroutine; refresh and settled may be called by any, all else by the term's.
 type members struct {
 	store  MemberStore
-	source Source
+	source MemberSource
 	log    *slog.Logger
 	epoch  int64
 
@@ -88,23 +91,23 @@ func (m *members) stop() {
 
 // fill writes everybody's memberships and marks them complete.
 func (m *members) fill(ctx context.Context, generation string) error {
-	users, buffer := 0, make(map[int64][]campaign.AudienceID, batchSize)
+	users := 0
+	var buffer []campaign.Membership
+	var lists []campaign.ListID // of all in the buffer, one after the other
 	flush := func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		for user := range buffer {
-			if m.changed[user] {
-				delete(buffer, user)
-			}
-		}
+		buffer = slices.DeleteFunc(buffer, func(b campaign.Membership) bool { return m.changed[b.User] })
 		err := m.store.SetMembers(ctx, m.epoch, generation, buffer)
 		users += len(buffer)
-		clear(buffer)
+		buffer, lists = buffer[:0], lists[:0]
 		return err
 	}
-	err := m.source.AllMembers(ctx, func(user int64, audiences []campaign.AudienceID) error {
-		buffer[user] = slices.Clone(audiences)
-		if len(buffer) < batchSize {
+	err := m.source.AllMembers(ctx, func(user int64, of []campaign.ListID) error {
+		from := len(lists)
+		lists = append(lists, of...)
+		buffer = append(buffer, campaign.Membership{User: user, Lists: lists[from:]})
+		if len(buffer) < fillBatch {
 			return nil
 		}
 		return flush()
@@ -122,24 +125,43 @@ func (m *members) fill(ctx context.Context, generation string) error {
 	return nil
 }
 
-// set replaces the audiences of users who have changed. The lock is held while they are written, so that a fill neither
-// overtakes them nor writes over them.
-func (m *members) set(ctx context.Context, users map[int64][]campaign.AudienceID) error {
-	if len(users) == 0 {
-		return nil
+// refresh writes what users, who are sorted, are members of now. The lock is held from reading to writing, so that nobody who reads
+// earlier writes later, and a fill neither overtakes them nor writes over them.
+func (m *members) refresh(ctx context.Context, users []int64) error {
+	for part := range slices.Chunk(users, fillBatch) {
+		if err := m.refreshPart(ctx, part); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (m *members) refreshPart(ctx context.Context, users []int64) error {
+	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
+	defer cancel()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.generation == "" {
 		return errNoMembers
 	}
-	if err := m.store.SetMembers(ctx, m.epoch, m.generation, users); err != nil {
+	now, err := m.source.MembersOf(ctx, users)
+	if err != nil {
+		return err
+	}
+	if err := m.store.SetMembers(ctx, m.epoch, m.generation, now); err != nil {
 		return err
 	}
 	if m.filling {
-		for user := range users {
+		for _, user := range users {
 			m.changed[user] = true
 		}
 	}
 	return nil
+}
+
+// settled reports whether all memberships are written: while a fill runs, those who have much to change had better wait.
+func (m *members) settled() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.generation != "" && !m.filling
 }

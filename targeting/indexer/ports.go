@@ -22,8 +22,16 @@ type Source interface {
 	AudienceLists(ctx context.Context) (map[campaign.AudienceID]campaign.ListID, error)
 	// Interests returns the taxonomy of interests, in order of the ids.
 	Interests(ctx context.Context) ([]campaign.Interest, error)
-	// AllMembers calls each for every user who is in an audience, in one snapshot. audiences is valid during the call only.
-	AllMembers(ctx context.Context, each func(user int64, audiences []campaign.AudienceID) error) error
+	MemberSource
+}
+
+// MemberSource says who is in which list. Lists that are being cleaned away are not among them.
+type MemberSource interface {
+	// MembersOf returns the memberships of each of users, which are sorted, in their order.
+	MembersOf(ctx context.Context, users []int64) ([]campaign.Membership, error)
+	// AllMembers calls each for every user who is in a list, in the order of users and in one snapshot. lists is valid during the
+	// call only.
+	AllMembers(ctx context.Context, each func(user int64, lists []campaign.ListID) error) error
 }
 
 // Store holds the index: targeting/redis.Store. Methods that take an epoch return targeting.ErrStale if a later one has claimed
@@ -61,8 +69,8 @@ type Store interface {
 type MemberStore interface {
 	// BeginUsers starts a generation of memberships: until CompleteUsers, nobody's audiences are known.
 	BeginUsers(ctx context.Context, epoch int64, generation string) error
-	// SetMembers replaces the audiences of users.
-	SetMembers(ctx context.Context, epoch int64, generation string, users map[int64][]campaign.AudienceID) error
+	// SetMembers replaces the lists of users, who are in order.
+	SetMembers(ctx context.Context, epoch int64, generation string, members []campaign.Membership) error
 	// CompleteUsers returns targeting.ErrGeneration if the store was emptied since BeginUsers.
 	CompleteUsers(ctx context.Context, epoch int64, generation string) error
 }

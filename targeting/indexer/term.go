@@ -198,7 +198,7 @@ func (t *term) apply(ctx context.Context, delta campaign.Delta) error {
 	if err := t.note(ctx, refused); err != nil {
 		return err
 	}
-	return t.members.set(ctx, delta.Users)
+	return t.members.refresh(ctx, delta.Users)
 }
 
 // parse makes a change of a delta. What cannot be served never enters the store: an ad whose targeting is not understood is

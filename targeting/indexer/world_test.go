@@ -88,11 +88,11 @@ func (w *world) bid(t require.TestingT, group, micros int64) {
 }
 
 func (w *world) join(t require.TestingT, user, audience int64) {
-	w.change(t, campaign.EntityUser, user, `INSERT INTO audience_members VALUES ($1, $2) ON CONFLICT DO NOTHING`, user, audience)
+	w.change(t, campaign.EntityUser, user, `INSERT INTO list_members SELECT $1, list_id FROM audiences WHERE id = $2 ON CONFLICT DO NOTHING`, user, audience)
 }
 
 func (w *world) leave(t require.TestingT, user, audience int64) {
-	w.change(t, campaign.EntityUser, user, `DELETE FROM audience_members WHERE user_hash = $1 AND audience_id = $2`, user, audience)
+	w.change(t, campaign.EntityUser, user, `DELETE FROM list_members WHERE user_hash = $1 AND list_id = (SELECT list_id FROM audiences WHERE id = $2)`, user, audience)
 }
 
 // random changes something.
@@ -234,10 +234,10 @@ func (n *node) equal(t testing.TB, w *world) {
 	}, &why)
 	members, err := n.source.MembersOf(ctx, allUsers())
 	require.NoError(t, err)
-	for user, want := range members {
-		got, err := n.users.LoadUser(ctx, user)
+	for _, want := range members {
+		got, err := n.users.LoadUser(ctx, want.User)
 		require.NoError(t, err)
-		require.Equal(t, want, got.Audiences, "user "+strconv.FormatInt(user, 10))
+		require.Equal(t, want.Lists, got.Lists, "user "+strconv.FormatInt(want.User, 10))
 	}
 }
 

@@ -1,6 +1,10 @@
 package redis
 
-import "context"
+import (
+	"context"
+
+	"gavel/campaign"
+)
 
 // Sign is a manifest with a good checksum, whatever doc is.
 func Sign(doc string) string { return checksum([]byte(doc)) + doc }
@@ -32,3 +36,14 @@ func (s *Store) Trim(ctx context.Context, epoch int64, generation string, keepFr
 func (s *Store) Forget(ctx context.Context, epoch int64, name string) error {
 	return sentinel(s.run(ctx, forgetScript, []string{keyMeta, keyBlobs}, epoch, name).Err())
 }
+
+// Entry and GroupField are how an impression and its ad group are stored.
+func Entry(imp Impression) string             { return imp.entry() }
+func GroupField(id campaign.AdGroupID) string { return groupField(id) }
+
+// AppendLists, DecodeLists and CountViews are the records of users.
+var (
+	AppendLists = appendLists
+	DecodeLists = decodeLists
+	CountViews  = countViews
+)

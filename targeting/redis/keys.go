@@ -22,15 +22,12 @@ func keyLog(generation string) string { return "{gavel:index}:" + generation + "
 // keyChunk is where a piece of a blob is. The pieces of one blob are in one slot, those of different blobs are spread.
 func keyChunk(blob string, n int) string { return "{gavel:index:" + blob + "}:" + strconv.Itoa(n) }
 
-func userTag(userHash int64) string {
-	const digits = "0123456789abcdef"
-	var hex [16]byte
-	for i := range hex {
-		hex[i] = digits[uint64(userHash)>>(60-4*i)&15]
-	}
-	return "{u:" + string(hex[:]) + "}"
-}
+// bucketBits is how many bits of a user's hash choose the bucket: a hash with the lists of all users who share them.
+const bucketBits = 20
 
-// keyAudiences holds the memberships of a user, keyViews the counted impressions.
-func keyAudiences(userHash int64) string { return userTag(userHash) + ":a" }
-func keyViews(userHash int64) string     { return userTag(userHash) + ":v" }
+// keyBucket holds the lists of a user and of others, keyViews the impressions of the user.
+func keyBucket(userHash int64) string { return userTag(userHash) + ":a" }
+func keyViews(userHash int64) string {
+	hex := strconv.FormatUint(1<<(64-bucketBits)|uint64(userHash)&(1<<(64-bucketBits)-1), 16)
+	return userTag(userHash) + ":v:" + hex[1:]
+}

@@ -47,8 +47,8 @@ var discardLua string
 //go:embed lua/users.lua
 var usersLua string
 
-//go:embed lua/member.lua
-var memberLua string
+//go:embed lua/members.lua
+var membersLua string
 
 //go:embed lua/impressions.lua
 var impressionsLua string
@@ -65,7 +65,7 @@ var (
 	refuseScript      = goredis.NewScript(fenceLua + refuseLua)
 	discardScript     = goredis.NewScript(fenceLua + discardLua)
 	usersScript       = goredis.NewScript(fenceLua + usersLua)
-	memberScript      = goredis.NewScript(memberLua)
+	membersScript     = goredis.NewScript(membersLua)
 	impressionsScript = goredis.NewScript(impressionsLua)
 )
 
@@ -82,9 +82,19 @@ type call struct {
 	args []any
 }
 
-// runAll pipelines calls of one script. What a call needs again because the server did not know the script is sent again whole;
-// a call is never run twice. It returns the first error.
+// runAll pipelines calls of one script and returns the first error.
 func runAll(ctx context.Context, client goredis.UniversalClient, script *goredis.Script, calls []call) error {
+	for _, a := range answersOf(ctx, client, script, calls) {
+		if err := a.Err(); err != nil {
+			return sentinel(err)
+		}
+	}
+	return nil
+}
+
+// answersOf pipelines calls of one script. What a call needs again because the server did not know the script is sent again whole;
+// a call is never run twice.
+func answersOf(ctx context.Context, client goredis.UniversalClient, script *goredis.Script, calls []call) []*goredis.Cmd {
 	answers := make([]*goredis.Cmd, len(calls))
 	pipe := client.Pipeline()
 	for i, c := range calls {
@@ -101,12 +111,7 @@ func runAll(ctx context.Context, client goredis.UniversalClient, script *goredis
 	if again.Len() > 0 {
 		_, _ = again.Exec(ctx)
 	}
-	for _, a := range answers {
-		if err := a.Err(); err != nil {
-			return sentinel(err)
-		}
-	}
-	return nil
+	return answers
 }
 
 // sentinel turns the errors that scripts answer with into this package's.
@@ -116,6 +121,8 @@ func sentinel(err error) error {
 		return nil
 	case strings.HasPrefix(err.Error(), "STALE "):
 		return fmt.Errorf("%w: %w", targeting.ErrStale, err)
+	case strings.HasPrefix(err.Error(), "DAMAGED "):
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	case strings.HasPrefix(err.Error(), "GENERATION "):
 		return fmt.Errorf("%w: %w", targeting.ErrGeneration, err)
 	}

@@ -263,9 +263,9 @@ func TestAStaleWriterIsRefused(t *testing.T) {
 	ctx := t.Context()
 	e.publish(t, 5, "g1", someAds(10))
 	require.NoError(t, e.store.BeginUsers(ctx, 5, "u1"))
-	require.NoError(t, e.store.SetMembers(ctx, 5, "u1", map[int64][]campaign.AudienceID{1: {11}}))
+	require.NoError(t, e.store.SetMembers(ctx, 5, "u1", []campaign.Membership{member(1, 11)}))
 	require.NoError(t, e.store.Claim(ctx, 6, source))
-	require.NoError(t, e.store.SetMembers(ctx, 6, "u1", map[int64][]campaign.AudienceID{1: {12}, 2: nil}))
+	require.NoError(t, e.store.SetMembers(ctx, 6, "u1", []campaign.Membership{member(1, 12), member(2)}))
 
 	p := publication(t, "g2", someAds(1))
 	_, appended := e.store.Append(ctx, 5, "g1", targeting.Change{Removals: []campaign.AdID{1}})
@@ -282,8 +282,8 @@ func TestAStaleWriterIsRefused(t *testing.T) {
 		"discard":    e.store.Discard(ctx, 5),
 		"begin":      e.store.BeginUsers(ctx, 5, "u2"),
 		"complete":   e.store.CompleteUsers(ctx, 5, "u1"),
-		"members":    e.store.SetMembers(ctx, 5, "u1", map[int64][]campaign.AudienceID{1: {11}}),
-		"leaver":     e.store.SetMembers(ctx, 5, "u1", map[int64][]campaign.AudienceID{2: {11}}),
+		"members":    e.store.SetMembers(ctx, 5, "u1", []campaign.Membership{member(1, 11)}),
+		"leaver":     e.store.SetMembers(ctx, 5, "u1", []campaign.Membership{member(2, 11)}),
 	} {
 		require.ErrorIs(t, err, targeting.ErrStale, name)
 	}
@@ -328,7 +328,7 @@ func TestAnotherDatabasesIndexIsNotAdopted(t *testing.T) {
 	ctx := t.Context()
 	e.publish(t, 1000, "g1", someAds(10))
 	require.NoError(t, e.store.BeginUsers(ctx, 1000, "one-u"))
-	require.NoError(t, e.store.SetMembers(ctx, 1000, "one-u", map[int64][]campaign.AudienceID{1: {11}}))
+	require.NoError(t, e.store.SetMembers(ctx, 1000, "one-u", []campaign.Membership{member(1, 11)}))
 	require.NoError(t, e.store.CompleteUsers(ctx, 1000, "one-u"))
 
 	// A new database counts its epochs from 1 again.
@@ -337,7 +337,7 @@ func TestAnotherDatabasesIndexIsNotAdopted(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, st.Generation)
 	require.Empty(t, st.Users)
-	require.NoError(t, e.store.SetMembers(ctx, 1, "two-u", map[int64][]campaign.AudienceID{1: {12}}))
+	require.NoError(t, e.store.SetMembers(ctx, 1, "two-u", []campaign.Membership{member(1, 12)}))
 }
 
 func TestRebuildRequest(t *testing.T) {

@@ -2,13 +2,13 @@ package redis_test
 
 import (
 	"context"
+	"math"
 	"net"
 	"testing"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
 	"gavel/campaign"
 	"gavel/internal/testenv"
@@ -17,7 +17,7 @@ import (
 )
 
 // withUsers is a Redis whose memberships are complete.
-func withUsers(t testing.TB, client goredis.UniversalClient, members map[int64][]campaign.AudienceID) *redis.Store {
+func withUsers(t testing.TB, client goredis.UniversalClient, members ...campaign.Membership) *redis.Store {
 	t.Helper()
 	store := redis.NewStore(client)
 	require.NoError(t, store.Claim(t.Context(), 1, source))
@@ -27,33 +27,36 @@ func withUsers(t testing.TB, client goredis.UniversalClient, members map[int64][
 	return store
 }
 
+func member(user int64, lists ...campaign.ListID) campaign.Membership {
+	return campaign.Membership{User: user, Lists: lists}
+}
+
 func TestLoadUser(t *testing.T) {
 	t.Parallel()
 	client := open(t, testenv.Redis(t))
 	user, other := campaign.UserHash("u42"), campaign.UserHash("u43")
-	withUsers(t, client, map[int64][]campaign.AudienceID{user: {11, 2542620905475}, -1: {12}})
+	withUsers(t, client, member(user, 11, 2542620905475), member(-1, 12), member(math.MinInt64, 1), member(math.MaxInt64, 127, 128, 129))
 	users := redis.NewUsers(client, func() time.Time { return noon })
-	require.NoError(t, users.RecordImpressions(t.Context(), []redis.Impression{
-		{UserHash: user, AdGroupID: 7, At: noon},
-		{UserHash: user, AdGroupID: 7, At: noon},
-		{UserHash: user, AdGroupID: 8, At: noon.Add(-24 * time.Hour)},
-		{UserHash: other, AdGroupID: 7, At: noon},
-	}))
-
-	got, err := users.LoadUser(t.Context(), user)
+	_, err := users.RecordImpressions(t.Context(), []redis.Impression{
+		seen(user, 7, noon, 0), seen(user, 7, noon, 0), seen(user, 8, noon.Add(-24*time.Hour), 0), seen(other, 7, noon, 0),
+	})
 	require.NoError(t, err)
-	require.Equal(t, targeting.UserState{
-		Audiences: []campaign.AudienceID{11, 2542620905475}, Views: map[campaign.AdGroupID]int{7: 2, 8: 1},
-	}, got)
-	got, err = users.LoadUser(t.Context(), other)
-	require.NoError(t, err)
-	require.Equal(t, targeting.UserState{Views: map[campaign.AdGroupID]int{7: 1}}, got)
-	got, err = users.LoadUser(t.Context(), -1)
-	require.NoError(t, err)
-	require.Equal(t, targeting.UserState{Audiences: []campaign.AudienceID{12}}, got)
-	got, err = users.LoadUser(t.Context(), 0)
-	require.NoError(t, err)
-	require.Equal(t, targeting.UserState{}, got)
+	for _, tt := range []struct {
+		user int64
+		want targeting.UserState
+	}{
+		{user, targeting.UserState{Lists: []campaign.ListID{11, 2542620905475}, Views: map[campaign.AdGroupID]int{7: 2, 8: 1}}},
+		{other, targeting.UserState{Views: map[campaign.AdGroupID]int{7: 1}}},
+		{-1, targeting.UserState{Lists: []campaign.ListID{12}}},
+		{math.MinInt64, targeting.UserState{Lists: []campaign.ListID{1}}},
+		{math.MaxInt64, targeting.UserState{Lists: []campaign.ListID{127, 128, 129}}},
+		{0, targeting.UserState{}},
+		{-2, targeting.UserState{}}, // the bucket of -1
+	} {
+		got, err := users.LoadUser(t.Context(), tt.user)
+		require.NoError(t, err)
+		require.Equal(t, tt.want, got, tt.user)
+	}
 }
 
 func TestAudiencesAreNotKnownUntilAllAreWritten(t *testing.T) {
@@ -66,10 +69,10 @@ func TestAudiencesAreNotKnownUntilAllAreWritten(t *testing.T) {
 		require.ErrorIs(t, err, redis.ErrUsersIncomplete, when)
 	}
 	incomplete("an empty Redis")
-	store := withUsers(t, client, map[int64][]campaign.AudienceID{1: {11}})
+	store := withUsers(t, client, member(1, 11))
 	got, err := users.LoadUser(t.Context(), 1)
 	require.NoError(t, err)
-	require.Equal(t, []campaign.AudienceID{11}, got.Audiences)
+	require.Equal(t, []campaign.ListID{11}, got.Lists)
 
 	require.NoError(t, store.BeginUsers(t.Context(), 1, "u2"))
 	incomplete("while they are written again")
@@ -77,98 +80,106 @@ func TestAudiencesAreNotKnownUntilAllAreWritten(t *testing.T) {
 	require.NoError(t, store.CompleteUsers(t.Context(), 1, "u2"))
 	got, err = users.LoadUser(t.Context(), 1)
 	require.NoError(t, err)
-	require.Empty(t, got.Audiences, "the memberships of an older generation do not count")
+	require.Empty(t, got.Lists, "the memberships of an older generation do not count")
 
 	require.NoError(t, client.FlushDB(t.Context()).Err())
 	incomplete("a flushed Redis")
 }
 
-func TestTheWindowRolls(t *testing.T) {
+// TestAnOlderGenerationLeavesNothingBehind writes one user of a bucket in a new generation: the others of the old one are gone.
+func TestAnOlderGenerationLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	client := open(t, testenv.Redis(t))
-	withUsers(t, client, nil)
-	c := newClock(noon)
-	users := redis.NewUsers(client, c.now)
-	views := func() int {
-		t.Helper()
-		got, err := users.LoadUser(t.Context(), 1)
-		require.NoError(t, err)
-		return got.Views[7]
-	}
-	// One impression a day, for 100 days: each renews the key, none may keep an older one alive.
-	for day := range 100 {
-		require.NoError(t, users.RecordImpressions(t.Context(), []redis.Impression{{UserHash: 1, AdGroupID: 7, At: c.now()}}))
-		require.Equal(t, min(day+1, 31), views())
-		fields, err := client.HLen(t.Context(), "{u:0000000000000001}:v").Result()
-		require.NoError(t, err)
-		require.LessOrEqual(t, fields, int64(32), "old fields are dropped")
-		c.advance(24 * time.Hour)
-	}
-	ttl, err := client.TTL(t.Context(), "{u:0000000000000001}:v").Result()
+	store := withUsers(t, client, member(1, 11), member(2, 12))
+	users := redis.NewUsers(client, time.Now)
+	require.NoError(t, store.BeginUsers(t.Context(), 1, "u2"))
+	require.NoError(t, store.SetMembers(t.Context(), 1, "u2", []campaign.Membership{member(2, 13)}))
+	require.NoError(t, store.CompleteUsers(t.Context(), 1, "u2"))
+	got, err := users.LoadUser(t.Context(), 1)
 	require.NoError(t, err)
-	require.InDelta(t, 31*24*time.Hour, ttl, float64(time.Minute))
-
-	c.advance(29 * 24 * time.Hour)
-	require.Equal(t, 1, views(), "the last one was 30 days ago")
-	c.advance(24 * time.Hour)
-	require.Zero(t, views())
-
-	// Too old to count: nothing is written.
-	require.NoError(t, users.RecordImpressions(t.Context(), []redis.Impression{{UserHash: 2, AdGroupID: 7, At: noon}}))
-	require.Zero(t, client.Exists(t.Context(), "{u:0000000000000002}:v").Val())
+	require.Empty(t, got.Lists)
+	got, err = users.LoadUser(t.Context(), 2)
+	require.NoError(t, err)
+	require.Equal(t, []campaign.ListID{13}, got.Lists)
+	require.Equal(t, int64(2), client.HLen(t.Context(), "{u:00000}:a").Val())
 }
 
-// TestNoImpressionOfTheLast30DaysIsMissed holds the count to the definition, at any time of day.
-func TestNoImpressionOfTheLast30DaysIsMissed(t *testing.T) {
+func TestASucceededIndexerCannotBringMembershipsBack(t *testing.T) {
 	t.Parallel()
 	client := open(t, testenv.Redis(t))
-	withUsers(t, client, nil)
-	user := int64(0)
-	rapid.Check(t, func(t *rapid.T) {
-		user++
-		c := newClock(noon)
-		users := redis.NewUsers(client, c.now)
-		var shown []time.Time
-		for range rapid.IntRange(1, 12).Draw(t, "steps") {
-			c.advance(time.Duration(rapid.IntRange(0, 20*24).Draw(t, "hours")) * time.Hour)
-			require.NoError(t, users.RecordImpressions(context.Background(), []redis.Impression{{UserHash: user, AdGroupID: 7, At: c.now()}}))
-			shown = append(shown, c.now())
-			recent, atMost := 0, 0
-			for _, at := range shown {
-				if at.After(c.now().Add(-30 * 24 * time.Hour)) {
-					recent++
-				}
-				if at.After(c.now().Add(-31 * 24 * time.Hour)) {
-					atMost++
-				}
-			}
-			got, err := users.LoadUser(context.Background(), user)
-			require.NoError(t, err)
-			require.GreaterOrEqual(t, got.Views[7], recent)
-			require.LessOrEqual(t, got.Views[7], atMost)
-		}
-	})
+	ctx := t.Context()
+	store := withUsers(t, client)
+	users := redis.NewUsers(client, time.Now)
+	lists := func() []campaign.ListID {
+		t.Helper()
+		got, err := users.LoadUser(ctx, 1)
+		require.NoError(t, err)
+		return got.Lists
+	}
+	set := func(epoch int64, generation string, lists ...campaign.ListID) error {
+		return store.SetMembers(ctx, epoch, generation, []campaign.Membership{member(1, lists...)})
+	}
+	require.NoError(t, set(9, "u1", 11))
+	require.NoError(t, set(10, "u1", 12)) // "10" < "9" as texts
+	require.ErrorIs(t, set(9, "u1", 11), targeting.ErrStale)
+	require.Equal(t, []campaign.ListID{12}, lists())
+	require.NoError(t, set(10, "u1"))
+	require.Empty(t, lists())
+	require.ErrorIs(t, set(9, "u1", 11), targeting.ErrStale, "an empty bucket remembers")
+	require.InDelta(t, 24*time.Hour, client.TTL(ctx, "{u:00000}:a").Val(), float64(time.Minute))
+	require.NoError(t, set(11, "u1", 13))
+	require.Equal(t, time.Duration(-1), client.TTL(ctx, "{u:00000}:a").Val(), "and stays once it has users")
+	require.Equal(t, []campaign.ListID{13}, lists())
+	// Another database counts its epochs anew.
+	require.NoError(t, set(1, "v1", 14))
+	require.Empty(t, lists(), "it is not complete")
+}
+
+// TestBucketsStayCompact holds the form that docs/redis-keys.md promises: a hundred users in a listpack.
+func TestBucketsStayCompact(t *testing.T) {
+	t.Parallel()
+	client := open(t, testenv.Redis(t))
+	var members []campaign.Membership
+	for user := range int64(120) {
+		members = append(members, member(user, 1000, 1001, 1002+campaign.ListID(user)))
+	}
+	withUsers(t, client, members...)
+	require.Equal(t, "listpack", client.ObjectEncoding(t.Context(), "{u:00000}:a").Val())
+	require.Less(t, client.MemoryUsage(t.Context(), "{u:00000}:a").Val(), int64(120*20))
 }
 
 func TestDamagedUsersAreNotKnown(t *testing.T) {
 	t.Parallel()
 	client := open(t, testenv.Redis(t))
-	withUsers(t, client, nil)
+	store := withUsers(t, client)
 	users := redis.NewUsers(client, func() time.Time { return noon })
 	ctx := t.Context()
+	const bucket, views, field = "{u:00000}:a", "{u:00000}:v:00000000001", "\x00\x00\x00\x00\x00\x01"
+	one, two := redis.Entry(seen(1, 7, noon, 0)), redis.Entry(seen(1, 7, noon.Add(-time.Hour), 0))
 	for name, damage := range map[string]func(){
-		"members":        func() { client.Set(ctx, "{u:0000000000000001}:a", "u1 1 11,x", 0) },
-		"members, short": func() { client.Set(ctx, "{u:0000000000000001}:a", "u1", 0) },
-		"views":          func() { client.HSet(ctx, "{u:0000000000000001}:v", "7:x", "1") },
-		"views, text":    func() { client.HSet(ctx, "{u:0000000000000001}:v", "7:20000", "many") },
+		"no end":         func() { client.HSet(ctx, bucket, field, "\x80") },
+		"twice the same": func() { client.HSet(ctx, bucket, field, "\x01\x00") },
+		"too long":       func() { client.HSet(ctx, bucket, field, "\x81\x00") },
+		"too large":      func() { client.HSet(ctx, bucket, field, "\xff\xff\xff\xff\xff\xff\xff\x7f\x01") },
+		"mark":           func() { client.HSet(ctx, bucket, "g", "short") },
+		"no mark":        func() { client.HDel(ctx, bucket, "g") },
+		"views, short":   func() { client.HSet(ctx, views, redis.GroupField(7), "1234567") },
+		"views, empty":   func() { client.HSet(ctx, views, redis.GroupField(7), "") },
+		"views, field":   func() { client.HSet(ctx, views, "7", one) },
+		"views, order":   func() { client.HSet(ctx, views, redis.GroupField(7), one+two) },
+		"views, twice":   func() { client.HSet(ctx, views, redis.GroupField(7), one+one) },
 	} {
-		require.NoError(t, client.Del(ctx, "{u:0000000000000001}:a", "{u:0000000000000001}:v").Err())
+		require.NoError(t, client.Del(ctx, bucket, views).Err())
+		require.NoError(t, store.SetMembers(ctx, 1, "u1", []campaign.Membership{member(1, 11)}))
 		damage()
 		_, err := users.LoadUser(ctx, 1)
 		require.ErrorIs(t, err, redis.ErrDamaged, name)
 	}
-	require.NoError(t, client.Set(ctx, "{u:0000000000000001}:v", "another type", 0).Err())
-	_, err := users.LoadUser(ctx, 1)
+	require.NoError(t, client.HSet(ctx, views, redis.GroupField(7), "1234567").Err())
+	_, err := users.RecordImpressions(ctx, []redis.Impression{seen(1, 7, noon, 1)})
+	require.ErrorIs(t, err, redis.ErrDamaged)
+	require.NoError(t, client.Set(ctx, views, "another type", 0).Err())
+	_, err = users.LoadUser(ctx, 1)
 	require.ErrorContains(t, err, "WRONGTYPE")
 }
 
@@ -221,11 +232,11 @@ func TestLoadUserKeepsItsDeadline(t *testing.T) {
 
 func BenchmarkLoadUser(b *testing.B) {
 	client := open(b, testenv.Redis(b))
-	withUsers(b, client, map[int64][]campaign.AudienceID{1: {11, 12, 13}})
+	withUsers(b, client, member(1, 11, 12, 13))
 	users := redis.NewUsers(client, time.Now)
 	for id := range 10 {
-		imp := redis.Impression{UserHash: 1, AdGroupID: campaign.AdGroupID(id), At: time.Now()}
-		require.NoError(b, users.RecordImpressions(b.Context(), []redis.Impression{imp}))
+		_, err := users.RecordImpressions(b.Context(), []redis.Impression{seen(1, campaign.AdGroupID(id), time.Now(), 3)})
+		require.NoError(b, err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
