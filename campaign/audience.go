@@ -30,6 +30,8 @@ type AudienceInput struct {
 	AdAccountID       Opt[AdAccountID]
 	Name, Description Opt[string]
 	Type              Opt[string]
+	// CustomerList names an audience that is there: it gets the name and the description.
+	CustomerList Opt[AudienceID]
 }
 
 func newAudience(account AdAccountID, in AudienceInput) (Audience, []fault.Field) {

@@ -18,6 +18,10 @@ var (
 	ErrInterestNotFound = fault.New(fault.NotFound, "interest not found")
 	// ErrNoOptions: the values of this key are not a list.
 	ErrNoOptions = fault.New(fault.NotFound, "this targeting type has no list of values; docs/targeting.md says what it takes")
+	// ErrUploadNotFound: the audience has no such upload.
+	ErrUploadNotFound = fault.New(fault.NotFound, "upload not found in this customer list")
+	// ErrUploadStarted: the upload was run, so its parts are what they are.
+	ErrUploadStarted = fault.New(fault.Conflict, "the upload was run already: create another one")
 	// ErrKeyNotFound: no such key, or it is revoked already.
 	ErrKeyNotFound = fault.New(fault.NotFound, "key not found, or revoked already")
 	// ErrKeyReused: the idempotency key was used before with another input.

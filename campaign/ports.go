@@ -13,6 +13,7 @@ type Store interface {
 	AdGroupReader
 	AdReader
 	ChildReader
+	UploadReader
 	BudgetReader
 	InterestReader
 	KeyStore
@@ -84,6 +85,14 @@ type ChildReader interface {
 	Audiences(ctx context.Context, account AdAccountID, page Page) ([]Audience, error)
 }
 
+// UploadReader reads uploads of audiences.
+type UploadReader interface {
+	// Upload returns ErrUploadNotFound.
+	Upload(ctx context.Context, account AdAccountID, audience AudienceID, id UploadID) (Upload, error)
+	// UploadParts lists the parts of an upload by their numbers.
+	UploadParts(ctx context.Context, id UploadID) ([]UploadPart, error)
+}
+
 // BudgetReader reads budget lines.
 type BudgetReader interface {
 	// BudgetLines lists the lines of the given entities, or with none those of the whole account, with the figures of today
@@ -117,6 +126,7 @@ type Tx interface {
 	AdGroupTx
 	AdTx
 	ChildTx
+	UploadTx
 	BudgetTx
 	InterestTx
 	AnswerTx
@@ -167,11 +177,28 @@ type ChildTx interface {
 	// CountKeywords counts those of an ad group that are not archived.
 	CountKeywords(ctx context.Context, parent AdGroupID) (int, error)
 	InsertAudience(ctx context.Context, a Audience) (Audience, error)
+	// NameAudience writes the name and the description. It returns ErrAudienceNotFound.
+	NameAudience(ctx context.Context, a Audience) (Audience, error)
 	// AudiencesOf returns those of ids that the account has.
 	AudiencesOf(ctx context.Context, account AdAccountID, ids []AudienceID) ([]AudienceID, error)
 	// ChangeMembers adds users to an audience, or removes them, and returns those whose membership changed.
 	// It returns ErrAudienceNotFound.
 	ChangeMembers(ctx context.Context, account AdAccountID, id AudienceID, operation string, users []int64) ([]int64, error)
+}
+
+// UploadTx writes uploads of audiences.
+type UploadTx interface {
+	// CountRecords counts a batch of records that were added to an audience or removed, and returns the audience.
+	CountRecords(ctx context.Context, id AudienceID, operation string, records int64) (Audience, error)
+	InsertUpload(ctx context.Context, u Upload) (Upload, error)
+	// LockUpload returns ErrUploadNotFound; the row stays locked until the end of the transaction.
+	LockUpload(ctx context.Context, account AdAccountID, audience AudienceID, id UploadID) (Upload, error)
+	UploadPart(ctx context.Context, id UploadID, number int) (part UploadPart, found bool, err error)
+	UploadParts(ctx context.Context, id UploadID) ([]UploadPart, error)
+	// SavePart replaces a part and what it names.
+	SavePart(ctx context.Context, id UploadID, part PartContents) error
+	// StartUpload sets the state to UploadRunning and writes Records and Valid.
+	StartUpload(ctx context.Context, u Upload) (Upload, error)
 }
 
 // BudgetTx writes budget lines.

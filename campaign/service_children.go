@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"gavel/internal/fault"
@@ -63,7 +64,7 @@ func (s *Service) Keywords(ctx context.Context, account AdAccountID, f KeywordFi
 	return listOf(ctx, s, account, func() ([]AdGroupKeyword, error) { return s.store.Keywords(ctx, account, f, page) })
 }
 
-// CreateAudience creates an empty audience. Bad input is a [fault.Invalid] with every problem.
+// CreateAudience creates an empty audience, or names the one that a customer list is. Bad input is a [fault.Invalid] with every problem.
 func (s *Service) CreateAudience(ctx context.Context, account AdAccountID, item Item[AudienceInput]) (Audience, error) {
 	a, problems := newAudience(account, item.Input)
 	if refused := invalid(item.Problems, problems); refused != nil {
@@ -75,8 +76,14 @@ func (s *Service) CreateAudience(ctx context.Context, account AdAccountID, item 
 			return err
 		}
 		var err error
-		created, err = tx.InsertAudience(ctx, a)
-		if err != nil {
+		if item.Input.CustomerList.Given() {
+			a.ID = item.Input.CustomerList.Value
+			if created, err = tx.NameAudience(ctx, a); errors.Is(err, ErrAudienceNotFound) {
+				return fault.InvalidFields("invalid input", fault.Field{Name: "rule.customer_list_id", Message: "customer list not found in this ad account"})
+			}
+			return err
+		}
+		if created, err = tx.InsertAudience(ctx, a); err != nil {
 			return fmt.Errorf("insert audience: %w", err)
 		}
 		return tx.Changed(ctx, EntityAudience, []int64{int64(created.ID)}) // its list has a number that the index must know

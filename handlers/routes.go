@@ -29,14 +29,18 @@ const (
 	maxURLBytes  = 16 << 10
 )
 
-// New returns the app with every route of the public listener.
-func New(d Deps) *fiber.App {
-	app := fiber.New(fiber.Config{
+func appConfig() fiber.Config {
+	return fiber.Config{
 		AppName: "gavel", DisableStartupMessage: true, StrictRouting: true, CaseSensitive: true,
 		BodyLimit: maxBodyBytes, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, ReadBufferSize: maxURLBytes,
-		ErrorHandler: ErrorHandler,
-	})
-	app.Use(d.Telemetry, recovery.New()) // a panic is one request's, not the process's: it ends as a 500, logged
+		StreamRequestBody: true, DisablePreParseMultipartForm: true, ErrorHandler: ErrorHandler,
+	}
+}
+
+// New returns the app with every route of the public listener.
+func New(d Deps) *fiber.App {
+	app := fiber.New(appConfig())
+	app.Use(d.Telemetry, recovery.New(), wholeBody) // a panic is one request's, not the process's: it ends as a 500, logged
 
 	feed := Authenticate(d.Keys, campaign.RoleFeed, campaign.RoleOperator)
 	app.Post("/v1/ads", feed, d.Ads.Serve)

@@ -32,6 +32,8 @@ type v5 struct {
 	svc  *campaign.Service
 	ring *campaign.KeyRing
 	api  huma.API
+	// partsAtOnce has an element for each part of an upload that is being read.
+	partsAtOnce chan struct{}
 }
 
 // managers are the roles that the v5 API is for.
@@ -41,13 +43,14 @@ var managers = []campaign.Role{campaign.RoleAdvertiser, campaign.RoleOperator}
 // the server starts.
 func RegisterV5(app *fiber.App, svc *campaign.Service, ring *campaign.KeyRing) huma.API {
 	useOurErrors()
-	v := &v5{svc: svc, ring: ring, api: newAPI(app)}
+	v := &v5{svc: svc, ring: ring, api: newAPI(app), partsAtOnce: make(chan struct{}, maxPartsAtOnce)}
 	v.registerAdAccounts()
 	v.registerCampaigns()
 	v.registerAdGroups()
 	v.registerAds()
 	v.registerKeywords()
 	v.registerAudiences()
+	v.registerCustomerLists(app)
 	v.registerBudgets()
 	v.registerResources()
 	serveDocument(app, v.api)

@@ -235,11 +235,11 @@ type audienceCreateRequest struct {
 	Name        textIn[string]             `json:"name" minLength:"1" maxLength:"256" doc:"Audience name."`
 	Type        textIn[string]             `json:"audience_type" enum:"CUSTOMER_LIST" doc:"The one type that exists yet."`
 	Description textIn[string]             `json:"description,omitempty" nullable:"true" maxLength:"1000" doc:"Audience description."`
-	Rule        offIn                      `json:"rule,omitempty" enum:"null,{}" why:"add users with POST …/audiences/{audience_id}/users"`
+	Rule        listRuleIn                 `json:"rule,omitempty" doc:"customer_list_id names a customer list, which is an audience already: it is given the name and description, and returned. Without it an empty audience is created."`
 }
 
 func (in *audienceCreateRequest) input() campaign.AudienceInput {
-	return campaign.AudienceInput{AdAccountID: in.AdAccountID.Opt, Name: in.Name.Opt, Type: in.Type.Opt, Description: in.Description.Opt}
+	return campaign.AudienceInput{AdAccountID: in.AdAccountID.Opt, Name: in.Name.Opt, Type: in.Type.Opt, Description: in.Description.Opt, CustomerList: in.Rule.Opt}
 }
 
 type audienceUsersRequest struct {

@@ -38,7 +38,9 @@ type v5Bundle struct {
 }
 
 func newApp() *fiber.App {
-	return fiber.New(fiber.Config{StrictRouting: true, CaseSensitive: true, BodyLimit: maxBodyBytes, ErrorHandler: ErrorHandler})
+	app := fiber.New(appConfig())
+	app.Use(wholeBody)
+	return app
 }
 
 func setupV5(t *testing.T) *v5Bundle {
@@ -131,7 +133,7 @@ func (b *v5Bundle) matches(method, path string, r reply) {
 	b.Helper()
 	path, _, _ = strings.Cut(strings.ReplaceAll(path, "{account}", "{ad_account_id}"), "?")
 	for documented, item := range b.api.OpenAPI().Paths {
-		op := map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodPatch: item.Patch}[method]
+		op := map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodPatch: item.Patch, http.MethodPut: item.Put}[method]
 		if op == nil || !samePath(documented, path) {
 			continue
 		}

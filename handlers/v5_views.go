@@ -160,21 +160,26 @@ func viewKeyword(k campaign.AdGroupKeyword) keywordView {
 }
 
 type audienceView struct {
-	ID               string  `json:"id" doc:"Audience id."`
-	AdAccountID      string  `json:"ad_account_id"`
-	Name             string  `json:"name"`
-	Description      *string `json:"description"`
-	AudienceType     string  `json:"audience_type" enum:"CUSTOMER_LIST"`
-	Status           string  `json:"status" enum:"READY" doc:"Always READY: there is no minimum size."`
-	Size             int64   `json:"size" doc:"Users in it."`
-	CreatedTimestamp int64   `json:"created_timestamp" doc:"Unix seconds."`
-	UpdatedTimestamp int64   `json:"updated_timestamp" doc:"Unix seconds."`
-	Type             string  `json:"type" enum:"audience"`
+	ID               string       `json:"id" doc:"Audience id."`
+	AdAccountID      string       `json:"ad_account_id"`
+	Name             string       `json:"name"`
+	Description      *string      `json:"description"`
+	AudienceType     string       `json:"audience_type" enum:"CUSTOMER_LIST"`
+	Rule             listRuleView `json:"rule" doc:"Its customer list, which has the id of the audience."`
+	Status           string       `json:"status" enum:"READY" doc:"Always READY: there is no minimum size."`
+	Size             int64        `json:"size" doc:"Users in it."`
+	CreatedTimestamp int64        `json:"created_timestamp" doc:"Unix seconds."`
+	UpdatedTimestamp int64        `json:"updated_timestamp" doc:"Unix seconds."`
+	Type             string       `json:"type" enum:"audience"`
+}
+
+type listRuleView struct {
+	CustomerListID string `json:"customer_list_id"`
 }
 
 func viewAudience(a campaign.Audience) audienceView {
 	v := audienceView{
-		ID: idText(a.ID), AdAccountID: idText(a.AdAccountID), Name: a.Name, AudienceType: campaign.CustomerList, Status: "READY",
+		ID: idText(a.ID), AdAccountID: idText(a.AdAccountID), Name: a.Name, AudienceType: campaign.CustomerList, Rule: listRuleView{idText(a.ID)}, Status: "READY",
 		Size: a.Size, CreatedTimestamp: a.CreatedAt.Unix(), UpdatedTimestamp: a.UpdatedAt.Unix(), Type: "audience",
 	}
 	if a.Description != "" {

@@ -145,6 +145,16 @@ func (t *txn) InsertAudience(ctx context.Context, a campaign.Audience) (campaign
 	return row.entity(), err
 }
 
+const nameAudienceSQL = `
+UPDATE audiences SET name = $3, description = $4, updated_at = now() WHERE ad_account_id = $1 AND id = $2 RETURNING ` + audienceColumns
+
+// NameAudience implements campaign.ChildTx.
+func (t *txn) NameAudience(ctx context.Context, a campaign.Audience) (campaign.Audience, error) {
+	var row audienceRow
+	err := t.get(ctx, &row, nameAudienceSQL, int64(a.AdAccountID), int64(a.ID), a.Name, a.Description)
+	return row.entity(), orMissing(err, campaign.ErrAudienceNotFound, "name audience")
+}
+
 // AudiencesOf implements campaign.ChildTx.
 func (t *txn) AudiencesOf(ctx context.Context, account campaign.AdAccountID, want []campaign.AudienceID) ([]campaign.AudienceID, error) {
 	var found []campaign.AudienceID

@@ -17,10 +17,11 @@ import (
 	"gavel/internal/money"
 )
 
-// Serving is what the indexer reads: the outbox, the servable ads, the members of audiences. It is safe for concurrent use.
+// Serving is what the indexer reads: the outbox, the servable ads, the members of lists, the uploads that wait to become members. It is safe for concurrent use.
 type Serving struct {
 	session
-	db *sqlx.DB
+	db   *sqlx.DB
+	bulk bulk
 }
 
 // NewServing returns the reader of db. The caller closes it before db.

@@ -8,6 +8,8 @@
 //   - A store that was emptied, restarted, written by another database's indexer, or found damaged is rebuilt, ads first, then
 //     memberships. Nodes keep serving their replica meanwhile. Changes to ads wait while ads are rebuilt.
 //   - Audiences are "not known" to everybody from the moment memberships may be incomplete until all are written again.
+//   - Uploads of many users go past the outbox, in pieces, in the order of users and with a cursor in the source: a change of a
+//     campaign waits for one piece at most, and the next leader goes on where the last one was.
 //   - A store that does not answer loses nothing: the outbox keeps it.
 //
 // [Verify] compares the source, the store and a replica.

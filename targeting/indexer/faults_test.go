@@ -66,6 +66,20 @@ func (s brokenSource) AllMembers(ctx context.Context, each func(int64, []campaig
 	return s.f.around(func() error { return s.Source.AllMembers(ctx, each) })
 }
 
+func (s brokenSource) MembersOf(ctx context.Context, users []int64) (m []campaign.Membership, err error) {
+	err = s.f.around(func() error { m, err = s.Source.MembersOf(ctx, users); return err })
+	return m, err
+}
+
+func (s brokenSource) NextBulk(ctx context.Context) (b campaign.Bulk, ok bool, err error) {
+	err = s.f.around(func() error { b, ok, err = s.Source.NextBulk(ctx); return err })
+	return b, ok, err
+}
+
+func (s brokenSource) BulkDone(ctx context.Context, b campaign.Bulk) error {
+	return s.f.around(func() error { return s.Source.BulkDone(ctx, b) })
+}
+
 type brokenStore struct {
 	indexer.Store
 	f *faults

@@ -138,6 +138,7 @@ func (x *Indexer) lead(ctx context.Context, lead Lead) {
 
 	t := newTerm(x, lead.Epoch)
 	defer t.close()
+	watch.Go(func() { bulkWork{source: x.c.Source, members: t.members, log: x.c.Log}.run(ctx) })
 	backoff := x.c.Poll
 	for {
 		err := t.step(ctx)

@@ -23,6 +23,7 @@ type Source interface {
 	// Interests returns the taxonomy of interests, in order of the ids.
 	Interests(ctx context.Context) ([]campaign.Interest, error)
 	MemberSource
+	BulkSource
 }
 
 // MemberSource says who is in which list. Lists that are being cleaned away are not among them.
