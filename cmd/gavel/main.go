@@ -41,6 +41,7 @@ type cli struct {
 	Bench      benchCmd      `cmd:"" help:"Measure: matching beside other engines, and the way of the index."`
 	Index      indexCmd      `cmd:"" help:"Show, check or rebuild the targeting index in Redis."`
 	Modelcheck modelcheckCmd `cmd:"" help:"Run the money protocol through faults in virtual time and look for broken invariants."`
+	Audience   audienceCmd   `cmd:"" help:"Upload the users of audiences."`
 	Loadtest   loadtestCmd   `cmd:"" help:"Drive a running server with a load."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	TortureCmds
