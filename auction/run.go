@@ -57,7 +57,7 @@ func (a *Auctioneer) Run(ctx context.Context, req *Request) *Decision {
 		d.empty(req.Slots, IndexNotReady)
 		return d
 	}
-	user := a.loadUser(ctx, req, d)
+	user := a.loadUser(ctx, ix, req, d)
 	var candidates []candidate
 	for k := a.Config.Candidates; ; k *= 8 {
 		candidates = a.candidates(ctx, ix, req, user, k)
@@ -104,8 +104,8 @@ func (a *Auctioneer) awaitMoney(ctx context.Context, req *Request, list []candid
 	return awards
 }
 
-// loadUser asks for the user's state and puts the audiences into the query.
-func (a *Auctioneer) loadUser(ctx context.Context, req *Request, d *Decision) *targeting.UserState {
+// loadUser asks for the user's state and puts the audiences into the query: those whose lists are current in ix.
+func (a *Auctioneer) loadUser(ctx context.Context, ix *targeting.Index, req *Request, d *Decision) *targeting.UserState {
 	if req.UserHash == 0 {
 		return nil
 	}
@@ -119,17 +119,8 @@ func (a *Auctioneer) loadUser(ctx context.Context, req *Request, d *Decision) *t
 		d.UserErr = err
 		return nil
 	}
-	req.Query.Audiences, req.Query.AudiencesKnown = audiencesOf(user.Lists), true
+	req.Query.Audiences, req.Query.AudiencesKnown = ix.Tables().AppendAudiences(nil, user.Lists), true
 	return &user
-}
-
-// audiencesOf is how lists are translated while an index has no tables: list and audience have one number.
-func audiencesOf(lists []campaign.ListID) []campaign.AudienceID {
-	audiences := make([]campaign.AudienceID, len(lists))
-	for i, id := range lists {
-		audiences[i] = campaign.AudienceID(id)
-	}
-	return audiences
 }
 
 // candidates matches, caps and ranks: the best k ads, in order of score, those that may not win with their reason.

@@ -287,3 +287,33 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 		require.Equal(t, r.String()+" "+r.Meaning(), documented[r])
 	}
 }
+
+// TestListsBecomeAudiences translates the lists of a user by the tables of the index that the request is decided with.
+func TestListsBecomeAudiences(t *testing.T) {
+	t.Parallel()
+	spec := func(text string) func(*campaign.ServingAd) {
+		return func(s *campaign.ServingAd) { s.Targeting = []byte(text) }
+	}
+	list := []*targeting.Ad{
+		ad(t, 10, 5_000_000, spec(`{"AUDIENCE_INCLUDE":["11"]}`)), ad(t, 20, 4_000_000, spec(`{"AUDIENCE_EXCLUDE":["12"]}`)), ad(t, 30, 3_000_000),
+	}
+	p := newPurse(nil)
+	run := func(lists ...campaign.ListID) map[campaign.AdID]auction.Reason {
+		a := auctioneer(p, users{state: targeting.UserState{Lists: lists}})
+		a.Ads = ads{targeting.Build(list, targeting.Tables{Lists: map[campaign.ListID]campaign.AudienceID{1: 11, 2: 12}})}
+		req := request(3)
+		req.UserHash = 1
+		return reasons(a.Run(t.Context(), req))
+	}
+	won := func(ids ...campaign.AdID) map[campaign.AdID]auction.Reason {
+		m := map[campaign.AdID]auction.Reason{}
+		for _, id := range ids {
+			m[id] = auction.Won
+		}
+		return m
+	}
+	require.Equal(t, won(10, 20, 30), run(1))
+	require.Equal(t, won(30), run(2))
+	require.Equal(t, won(10, 30), run(1, 2, 3))
+	require.Equal(t, won(20, 30), run(3), "a list that is not current is no audience")
+}
