@@ -23,6 +23,8 @@ type Store interface {
 	InTx(ctx context.Context, f func(ctx context.Context, tx Tx) error) error
 	// ForgetAnswers deletes the kept answers of idempotency keys from before a time.
 	ForgetAnswers(ctx context.Context, before time.Time) error
+	// ForgetUploads deletes uploads that were not run and that nobody has sent a part to since a time, with their parts.
+	ForgetUploads(ctx context.Context, before time.Time) error
 }
 
 // Page is a piece of a list, in the order of ids.

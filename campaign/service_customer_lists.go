@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"gavel/internal/fault"
 )
@@ -150,6 +151,14 @@ func (s *Service) PutPart(ctx context.Context, account AdAccountID, audience Aud
 		return tx.SavePart(ctx, id, part)
 	})
 	return part.UploadPart, err
+}
+
+// uploadsKept is how long an upload may wait for its next part or to be run.
+const uploadsKept = 7 * 24 * time.Hour
+
+// ForgetUploads deletes uploads that were given up. Call it now and then.
+func (s *Service) ForgetUploads(ctx context.Context) error {
+	return s.store.ForgetUploads(ctx, s.now().Add(-uploadsKept))
 }
 
 // RunUpload starts the work on an upload; once is enough, and more change nothing. An upload with parts missing is a

@@ -40,6 +40,8 @@ const (
 	// partWait is how long a part waits for its turn, partSilence how long it may bring no byte.
 	partWait    = 10 * time.Second
 	partSilence = 30 * time.Second
+	// partTimeout bounds a part as a whole.
+	partTimeout = 15 * time.Minute
 )
 
 type listAllInput struct {
@@ -144,8 +146,10 @@ func (v *v5) describePart() {
 			"It may be compressed (Content-Encoding: gzip). Records that name no user are counted and left out. Sending a part again "+
 			"replaces it; after the upload was run, only the same part is accepted.", campaign.MaxPartRecords, campaign.MaxPartBytes),
 		Security: []map[string][]string{{securityScheme: {}}},
-		Parameters: []*huma.Param{param("ad_account_id", "Ad account id."), param("customer_list_id", "Customer list id: that of its audience."),
-			param("customer_list_upload_id", "Upload id."), param("part_number", "From 1.")},
+		Parameters: []*huma.Param{
+			param("ad_account_id", "Ad account id."), param("customer_list_id", "Customer list id: that of its audience."),
+			param("customer_list_upload_id", "Upload id."), param("part_number", "From 1."),
+		},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}},
 		Responses: map[string]*huma.Response{
 			"200": answer("The part is kept.", reflect.TypeFor[partView]()), "default": answer("Error", reflect.TypeFor[errorBody]()),
@@ -260,7 +264,9 @@ func (v *v5) putPart(c *fiber.Ctx) error {
 	if err != nil {
 		return refusePart(c, err)
 	}
-	part, err := v.svc.PutPart(c.UserContext(), account, audience, upload, int(min(number, campaign.MaxUploadParts+1)), body)
+	ctx, cancelPart := context.WithTimeout(c.UserContext(), partTimeout)
+	defer cancelPart()
+	part, err := v.svc.PutPart(ctx, account, audience, upload, int(min(number, campaign.MaxUploadParts+1)), body)
 	if err != nil {
 		if _, coded := errors.AsType[*fault.Error](err); body.err != nil && !coded {
 			err = fault.Wrap(fault.Invalid, "the part ended early, or its compression is damaged: send it again", err)

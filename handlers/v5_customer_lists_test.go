@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -169,12 +170,13 @@ func TestPartsAreStreamed(t *testing.T) {
 	_, list := b.newList("USER_ID")
 	upload := strings.ReplaceAll(b.newUpload(list, `{"operation":"ADD"}`), "{account}", b.account)
 	url := b.serve()
+	browser := &http.Client{Timeout: time.Minute}
 	send := func(method, path string, body io.Reader, length int64) (*http.Response, error) {
 		req, err := http.NewRequestWithContext(t.Context(), method, url+path, body)
 		require.NoError(t, err)
 		req.ContentLength = length
 		req.Header.Set("Authorization", "Bearer "+b.advertiser)
-		return http.DefaultClient.Do(req)
+		return browser.Do(req)
 	}
 	// 40 MB, ten times what other bodies may have, of known and of unknown length.
 	const size = 40 << 20
@@ -204,10 +206,10 @@ func TestPartsAreStreamed(t *testing.T) {
 	}
 	// One that breaks off leaves nothing.
 	ctx, cancel := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, "PUT", url+upload+"/parts/4", io.MultiReader(strings.NewReader("u1\nu2\n"), cancelling{cancel}))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url+upload+"/parts/4", io.MultiReader(strings.NewReader("u1\nu2\n"), cancelling{cancel}))
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+b.advertiser)
-	_, err = http.DefaultClient.Do(req) //nolint:bodyclose // there is no answer
+	_, err = browser.Do(req) //nolint:bodyclose // there is no answer
 	require.Error(t, err)
 	require.Len(t, b.ok("GET", upload+"/parts", "")["items"], 2)
 }

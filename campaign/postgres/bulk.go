@@ -156,9 +156,9 @@ func (s *Serving) nextSlice(ctx context.Context, u runningRow) (last bool, err e
 var errOvertaken = errors.New("somebody else works on this upload")
 
 // lockRunning locks an upload that is where it was when it was read.
-func (t session) lockRunning(ctx context.Context, id int64, through sql.NullInt64) (runningRow, error) {
+func (s session) lockRunning(ctx context.Context, id int64, through sql.NullInt64) (runningRow, error) {
 	var now runningRow
-	err := t.get(ctx, &now, lockRunningUploadSQL, id)
+	err := s.get(ctx, &now, lockRunningUploadSQL, id)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && now.Through != through {
 		return now, errOvertaken
 	}
@@ -166,28 +166,28 @@ func (t session) lockRunning(ctx context.Context, id int64, through sql.NullInt6
 }
 
 // writePiece makes users members of the list, or makes them leave it. It may be done again.
-func (t session) writePiece(ctx context.Context, u runningRow, users []int64) error {
-	if _, err := t.lockRunning(ctx, u.ID, u.Through); err != nil {
+func (s session) writePiece(ctx context.Context, u runningRow, users []int64) error {
+	if _, err := s.lockRunning(ctx, u.ID, u.Through); err != nil {
 		return fmt.Errorf("lock upload: %w", err)
 	}
 	if u.Operation == campaign.ReplaceUsers {
-		n, err := t.exec(ctx, writeMembersSQL, u.ListID.Int64, pq.Array(users))
+		n, err := s.exec(ctx, writeMembersSQL, u.ListID.Int64, pq.Array(users))
 		if err == nil {
-			_, err = t.exec(ctx, growListSQL, u.ID, n)
+			_, err = s.exec(ctx, growListSQL, u.ID, n)
 		}
 		return err
 	}
 	var list int64
-	if err := t.get(ctx, &list, lockListSQL, u.AudienceID); err != nil {
+	if err := s.get(ctx, &list, lockListSQL, u.AudienceID); err != nil {
 		return fmt.Errorf("lock audience: %w", err)
 	}
 	query, sign := writeMembersSQL, int64(1)
 	if u.Operation == campaign.RemoveUsers {
 		query, sign = dropMembersSQL, -1
 	}
-	n, err := t.exec(ctx, query, list, pq.Array(users))
+	n, err := s.exec(ctx, query, list, pq.Array(users))
 	if err == nil && n > 0 {
-		_, err = t.exec(ctx, resizeAudienceSQL, u.AudienceID, sign*n)
+		_, err = s.exec(ctx, resizeAudienceSQL, u.AudienceID, sign*n)
 	}
 	return err
 }
@@ -231,42 +231,42 @@ func (s *Serving) BulkDone(ctx context.Context, b campaign.Bulk) error {
 	})
 }
 
-func (t session) finish(ctx context.Context, id int64) error {
+func (s session) finish(ctx context.Context, id int64) error {
 	var u runningRow
-	if err := t.get(ctx, &u, lockRunningUploadSQL, id); err != nil {
+	if err := s.get(ctx, &u, lockRunningUploadSQL, id); err != nil {
 		if errors.Is(err, sql.ErrNoRows) {
 			return errOvertaken
 		}
 		return fmt.Errorf("lock upload: %w", err)
 	}
 	var before int64
-	if err := t.get(ctx, &before, lockListSQL, u.AudienceID); err != nil {
+	if err := s.get(ctx, &before, lockListSQL, u.AudienceID); err != nil {
 		return fmt.Errorf("lock audience: %w", err)
 	}
 	var done struct {
 		Records int64 `db:"records"`
 		Size    int64 `db:"list_size"`
 	}
-	if err := t.get(ctx, &done, finishUploadSQL, id); err != nil {
+	if err := s.get(ctx, &done, finishUploadSQL, id); err != nil {
 		return fmt.Errorf("finish upload: %w", err)
 	}
 	var counted audienceRow
-	if err := t.get(ctx, &counted, countRecordsSQL, u.AudienceID, u.Operation, done.Records); err != nil {
+	if err := s.get(ctx, &counted, countRecordsSQL, u.AudienceID, u.Operation, done.Records); err != nil {
 		return fmt.Errorf("count records: %w", err)
 	}
-	if _, err := t.exec(ctx, dropSlicesSQL, id); err != nil {
+	if _, err := s.exec(ctx, dropSlicesSQL, id); err != nil {
 		return fmt.Errorf("drop slices: %w", err)
 	}
 	if u.Operation != campaign.ReplaceUsers {
 		return nil
 	}
-	if _, err := t.exec(ctx, retireListSQL, u.AudienceID); err != nil {
+	if _, err := s.exec(ctx, retireListSQL, u.AudienceID); err != nil {
 		return fmt.Errorf("retire list: %w", err)
 	}
-	if _, err := t.exec(ctx, switchListSQL, u.AudienceID, u.ListID.Int64, done.Size); err != nil {
+	if _, err := s.exec(ctx, switchListSQL, u.AudienceID, u.ListID.Int64, done.Size); err != nil {
 		return fmt.Errorf("switch list: %w", err)
 	}
-	if _, err := t.exec(ctx, changedSQL, campaign.EntityAudience, pq.Array([]int64{u.AudienceID})); err != nil {
+	if _, err := s.exec(ctx, changedSQL, campaign.EntityAudience, pq.Array([]int64{u.AudienceID})); err != nil {
 		return fmt.Errorf("tell the indexer: %w", err)
 	}
 	return nil

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/lib/pq"
-
 	"gavel/campaign"
 )
 
@@ -40,6 +38,8 @@ ON CONFLICT (upload_id, part) DO UPDATE SET bytes = excluded.bytes, sha256 = exc
     invalid = excluded.invalid, received_at = now()`
 
 const dropSlicesOfPartSQL = `DELETE FROM list_upload_slices WHERE upload_id = $1 AND part = $2`
+
+const copySlicesSQL = `COPY list_upload_slices (upload_id, slice, part, users) FROM STDIN`
 
 const touchUploadSQL = `UPDATE list_uploads SET updated_at = now() WHERE id = $1`
 
@@ -179,9 +179,32 @@ func (t *txn) SavePart(ctx context.Context, id campaign.UploadID, part campaign.
 	return nil
 }
 
+// An upload that a part is being sent to is locked, and left for the next time.
+const forgetUploadsSQL = `
+WITH gone AS (DELETE FROM list_upload_parts WHERE upload_id IN (
+        SELECT id FROM list_uploads WHERE state = 'NOT_STARTED' AND updated_at < $1 FOR UPDATE SKIP LOCKED) RETURNING upload_id),
+    slices AS (DELETE FROM list_upload_slices WHERE upload_id IN (SELECT upload_id FROM gone))
+SELECT count(*) FROM gone`
+
+const forgetEmptyUploadsSQL = `
+DELETE FROM list_uploads u WHERE state = 'NOT_STARTED' AND updated_at < $1
+AND NOT EXISTS (SELECT 1 FROM list_upload_parts p WHERE p.upload_id = u.id)`
+
+// ForgetUploads implements campaign.Store.
+func (s *Store) ForgetUploads(ctx context.Context, before time.Time) error {
+	var parts int
+	if err := s.get(ctx, &parts, forgetUploadsSQL, before); err != nil {
+		return fmt.Errorf("forget parts of uploads: %w", err)
+	}
+	if _, err := s.exec(ctx, forgetEmptyUploadsSQL, before); err != nil {
+		return fmt.Errorf("forget uploads: %w", err)
+	}
+	return nil
+}
+
 // copySlices writes the users of a part, slice by slice.
 func (t *txn) copySlices(ctx context.Context, id campaign.UploadID, part campaign.PartContents) (err error) {
-	stmt, err := t.tx.PrepareContext(ctx, pq.CopyIn("list_upload_slices", "upload_id", "slice", "part", "users"))
+	stmt, err := t.tx.PrepareContext(ctx, copySlicesSQL)
 	if err != nil {
 		return err
 	}

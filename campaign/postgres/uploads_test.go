@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -309,4 +310,27 @@ func TestRecordsOfACustomerList(t *testing.T) {
 	_, err = change("REPLACE", "u1")
 	require.Equal(t, fault.Invalid, fault.From(err).Code)
 	require.Equal(t, hashes([]string{"u2"}), u.members())
+}
+
+func TestUploadsThatWereGivenUpAreForgotten(t *testing.T) {
+	t.Parallel()
+	u := newUploader(t)
+	old, run, fresh, empty := u.create("ADD"), u.create("ADD"), u.create("ADD"), u.create("ADD")
+	for _, id := range []campaign.UploadID{old, run, fresh} {
+		require.NoError(t, u.part(id, 1, "a", "b"))
+	}
+	u.run(run)
+	_, err := u.db.ExecContext(t.Context(), `UPDATE list_uploads SET updated_at = $1 WHERE id <> $2`, u.now.Add(-8*24*time.Hour), int64(fresh))
+	require.NoError(t, err)
+	require.NoError(t, u.svc.ForgetUploads(t.Context()))
+	for _, id := range []campaign.UploadID{old, empty} {
+		_, _, err := u.svc.Upload(t.Context(), u.account, u.audience, id)
+		require.ErrorIs(t, err, campaign.ErrUploadNotFound)
+	}
+	var slices int
+	require.NoError(t, u.db.Get(&slices, `SELECT count(DISTINCT upload_id) FROM list_upload_slices`))
+	require.Equal(t, 2, slices)
+	u.run(fresh)
+	u.work()
+	require.Equal(t, hashes([]string{"a", "b"}), u.members())
 }

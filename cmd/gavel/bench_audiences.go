@@ -138,7 +138,7 @@ func (c benchAudiencesCmd) measure(ctx context.Context, w world, s *benchServer,
 // upload runs `gavel audience upload` as a process, with the hashes of the users as its standard input.
 func (c benchAudiencesCmd) upload(ctx context.Context, w world, s *benchServer, list string, row *audienceRow, flags ...string) (time.Duration, error) {
 	args := append([]string{"audience", "upload", "--url", s.AdsURL, "--account", s.AdAccountID, "--list", list, "--part-size", strconv.Itoa(c.PartSize)}, flags...)
-	cmd := exec.CommandContext(ctx, os.Args[0], append(args, "-")...)
+	cmd := exec.CommandContext(ctx, os.Args[0], append(args, "-")...) //nolint:gosec // this program
 	cmd.Env = append(os.Environ(), "GAVEL_KEY="+s.AdvertiserKey)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, w.stderr
@@ -214,7 +214,7 @@ func untilComplete(ctx context.Context, users *index.Users, lists, of int) error
 
 // timeLoads reads users one after the other.
 func timeLoads(ctx context.Context, users *index.Users, of int) (p50, p99 int64, err error) {
-	r := rand.New(rand.NewPCG(1, 2))
+	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same users in every run
 	took := make([]int64, 5000)
 	for i := range took {
 		user := campaign.UserHash(benchUser(r.IntN(of)))
@@ -280,7 +280,7 @@ func startBenchServer(ctx context.Context, log io.Writer) (*benchServer, error) 
 	}
 	s := &benchServer{dir: dir, exited: make(chan error, 1)}
 	ready := filepath.Join(dir, "ready.json")
-	s.cmd = exec.CommandContext(ctx, os.Args[0], "dev", "--ready-file", ready)
+	s.cmd = exec.CommandContext(ctx, os.Args[0], "dev", "--ready-file", ready) //nolint:gosec // this program
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(os.Interrupt) }
 	s.cmd.Stderr = log
 	if err := s.cmd.Start(); err != nil {
@@ -304,10 +304,10 @@ func startBenchServer(ctx context.Context, log io.Writer) (*benchServer, error) 
 func (s *benchServer) stop() error {
 	_ = s.cmd.Process.Signal(os.Interrupt) // it may be gone
 	select {
-	case <-s.exited:
+	case _ = <-s.exited: // the interrupt is how it was to end
 	case <-time.After(30 * time.Second):
 		_ = s.cmd.Process.Kill()
-		<-s.exited
+		_ = <-s.exited
 	}
 	return os.RemoveAll(s.dir)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gavel/internal/testenv"
+	"gavel/migrations"
 )
 
 // gavel runs a command in this process.
@@ -105,4 +106,42 @@ func TestKeysAreMadeListedAndRevoked(t *testing.T) {
 	require.Error(t, err)
 	_, err = gavel(t, "key", "create", "--role", "ADVERTISER", "--name", "x", "--database-url", url)
 	require.ErrorContains(t, err, "ad_account_id")
+}
+
+// TestMembersAreMigratedToLists takes the migration back and applies it again, with members in the tables.
+func TestMembersAreMigratedToLists(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db, err := openDatabase(ctx, testenv.Postgres(t), nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	exec := func(query string) {
+		t.Helper()
+		_, err := db.ExecContext(ctx, query)
+		require.NoError(t, err)
+	}
+	back := func() {
+		t.Helper()
+		for name := ""; name != "00006_lists.sql"; {
+			name, err = migrations.Down(ctx, db.DB)
+			require.NoError(t, err)
+			require.NotEmpty(t, name)
+		}
+	}
+	members := func(query string) (list []int64) {
+		t.Helper()
+		require.NoError(t, db.SelectContext(ctx, &list, query))
+		return list
+	}
+	back()
+	exec(`INSERT INTO ad_accounts (id, name, country, currency) VALUES (1, 'a', 'US', 'USD')`)
+	exec(`INSERT INTO audiences (id, ad_account_id, name) VALUES (10, 1, 'a'), (11, 1, 'b'), (12, 1, 'empty')`)
+	exec(`INSERT INTO audience_members (user_hash, audience_id) VALUES (5, 10), (6, 10), (5, 11)`)
+	_, err = migrations.Up(ctx, db.DB)
+	require.NoError(t, err)
+	const now = `SELECT a.id * 100 + m.user_hash FROM list_members m JOIN audiences a USING (list_id) ORDER BY 1`
+	require.Equal(t, []int64{1005, 1006, 1105}, members(now))
+	require.Len(t, members(`SELECT DISTINCT list_id FROM audiences`), 3, "each audience has a list of its own")
+	back()
+	require.Equal(t, []int64{1005, 1006, 1105}, members(`SELECT audience_id * 100 + user_hash FROM audience_members ORDER BY 1`))
 }

@@ -237,7 +237,7 @@ func everyMinute(ctx context.Context, job func(context.Context)) {
 	}
 }
 
-// minute makes tomorrow's partitions, forgets old idempotency keys and fences silent nodes.
+// minute makes tomorrow's partitions, forgets old idempotency keys and uploads, and fences silent nodes.
 func (n *node) minute(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -246,6 +246,9 @@ func (n *node) minute(ctx context.Context) {
 	}
 	if err := n.service.ForgetAnswers(ctx); err != nil {
 		n.log.WarnContext(ctx, "forget idempotency keys", "error", err)
+	}
+	if err := n.service.ForgetUploads(ctx); err != nil {
+		n.log.WarnContext(ctx, "forget uploads", "error", err)
 	}
 	n.fenceSilent(ctx)
 }

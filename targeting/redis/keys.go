@@ -27,6 +27,7 @@ const bucketBits = 20
 
 // keyBucket holds the lists of a user and of others, keyViews the impressions of the user.
 func keyBucket(userHash int64) string { return userTag(userHash) + ":a" }
+
 func keyViews(userHash int64) string {
 	hex := strconv.FormatUint(1<<(64-bucketBits)|uint64(userHash)&(1<<(64-bucketBits)-1), 16)
 	return userTag(userHash) + ":v:" + hex[1:]
