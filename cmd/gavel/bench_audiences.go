@@ -59,7 +59,7 @@ type audienceRow struct {
 type benchServer struct {
 	access
 	cmd    *exec.Cmd
-	exited chan error
+	exited chan struct{}
 	dir    string
 }
 
@@ -278,7 +278,7 @@ func startBenchServer(ctx context.Context, log io.Writer) (*benchServer, error) 
 	if err != nil {
 		return nil, fmt.Errorf("make temporary directory: %w", err)
 	}
-	s := &benchServer{dir: dir, exited: make(chan error, 1)}
+	s := &benchServer{dir: dir, exited: make(chan struct{})}
 	ready := filepath.Join(dir, "ready.json")
 	s.cmd = exec.CommandContext(ctx, os.Args[0], "dev", "--ready-file", ready) //nolint:gosec // this program
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(os.Interrupt) }
@@ -286,7 +286,7 @@ func startBenchServer(ctx context.Context, log io.Writer) (*benchServer, error) 
 	if err := s.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the server: %w", err), os.RemoveAll(dir))
 	}
-	go func() { s.exited <- s.cmd.Wait() }()
+	go func() { _ = s.cmd.Wait(); close(s.exited) }() // it is interrupted in the end
 	err = untilReady(ctx, func(context.Context) error {
 		text, err := os.ReadFile(ready)
 		if err != nil {
@@ -304,10 +304,10 @@ func startBenchServer(ctx context.Context, log io.Writer) (*benchServer, error) 
 func (s *benchServer) stop() error {
 	_ = s.cmd.Process.Signal(os.Interrupt) // it may be gone
 	select {
-	case _ = <-s.exited: // the interrupt is how it was to end
+	case <-s.exited:
 	case <-time.After(30 * time.Second):
 		_ = s.cmd.Process.Kill()
-		_ = <-s.exited
+		<-s.exited
 	}
 	return os.RemoveAll(s.dir)
 }
