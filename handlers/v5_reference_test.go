@@ -46,11 +46,15 @@ var ours = map[string][]string{
 	"AdAccount":             {"time_zone", "daily_spend_cap", "lifetime_spend_cap"},
 	"AdResponse":            {"title", "description", "image_url"},
 	"AdGroupResponse":       {"ad_schedule"},
+	"customerListRequest":   {},
+	"CustomerList":          {"list_type", "size"},
+	"CustomerListUpload":    {"total_parts", "parts_received", "records_received", "parts_url"},
 }
 
 // What v5 requires and Gavel does not: the path has the ad account, a pin is optional, users take the place of a rule.
 var optionalHere = map[string][]string{
 	"campaignCreateRequest": {"ad_account_id"}, "campaignUpdateRequest": {"ad_account_id"}, "adCreateRequest": {"pin_id"}, "audienceCreateRequest": {"rule"},
+	"customerListRequest": {"records"}, "uploadCreateRequest": {"total_parts"},
 }
 
 func TestV5InputsCoverTheReference(t *testing.T) {
@@ -60,6 +64,8 @@ func TestV5InputsCoverTheReference(t *testing.T) {
 		"AdAccountCreate": &adAccountCreate{}, "CampaignCreateRequest": &campaignCreateRequest{}, "CampaignUpdateRequest": &campaignUpdateRequest{},
 		"AdGroupCreateRequest": &adGroupCreateRequest{}, "AdGroupUpdateRequest": &adGroupUpdateRequest{}, "AdCreateRequest": &adCreateRequest{},
 		"AdUpdateRequest": &adUpdateRequest{}, "KeywordsRequest": &keywordsRequest{}, "KeywordsCommon": &keywordRequest{}, "AudienceCreateRequest": &audienceCreateRequest{},
+		"CustomerListRequest": &customerListRequest{}, "CustomerListUpdateRequest": &customerListUpdateRequest{},
+		"CustomerListUploadCreateRequest": &uploadCreateRequest{},
 	} {
 		schema, found := ref.Schemas[name]
 		require.True(t, found, name)
@@ -115,6 +121,9 @@ func (r reference) like(t *testing.T, schema string, got map[string]any) {
 			continue
 		}
 		is := map[reflect.Kind]string{reflect.String: "string", reflect.Float64: "integer", reflect.Bool: "boolean", reflect.Map: "object", reflect.Slice: "array"}[reflect.TypeOf(value).Kind()]
+		if of.Type == "number" { // v5 calls some of its whole numbers so
+			of.Type = "integer"
+		}
 		require.Equal(t, of.Type, is, "%s.%s = %v", schema, field, value)
 		if of.Enum != nil {
 			require.Contains(t, of.Enum, value, "%s.%s", schema, field)
@@ -164,5 +173,13 @@ func TestV5AnswersHaveTheShapesOfTheReference(t *testing.T) {
 	ref.like(t, "Audience", audience)
 	ref.like(t, "Paginated", b.ok("GET", root+"/campaigns?page_size=1", ""))
 	ref.like(t, "Paginated", b.ok("GET", root+"/audiences", ""))
+	list := b.ok("POST", root+"/customer_lists", `{"name":"a","list_type":"HASHED_PINNER_ID"}`)
+	ref.like(t, "CustomerList", list)
+	uploads := root + "/customer_lists/" + list["id"].(string) + "/uploads"
+	created := b.ok("POST", uploads, `{"operation":"ADD","total_parts":1}`)
+	ref.like(t, "CustomerListUploadCreateResponse", created)
+	upload := created["customer_list_upload"].(map[string]any)
+	b.ok("PUT", uploads+"/"+upload["id"].(string)+"/parts/1", "x")
+	ref.like(t, "CustomerListUpload", b.ok("POST", uploads+"/"+upload["id"].(string)+"/run", ""))
 	ref.like(t, "Error", b.call("GET", root+"/campaigns/5", "").body)
 }
