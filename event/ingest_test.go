@@ -74,6 +74,7 @@ type node struct {
 	journal *journal.Journal
 	outcome map[budget.Outcome]int
 	ages    []time.Duration
+	views   map[uuid.UUID]bool // the impressions that were to be counted
 	mu      sync.Mutex
 }
 
@@ -81,7 +82,7 @@ func open(t *testing.T, dir string, b *bank, maxUnbilled int) *node {
 	t.Helper()
 	j, err := journal.Open(dir, journal.Options{})
 	require.NoError(t, err)
-	n := &node{journal: j, clock: event.NewClock(event.Ticks()), outcome: map[budget.Outcome]int{}}
+	n := &node{journal: j, clock: event.NewClock(event.Ticks()), outcome: map[budget.Outcome]int{}, views: map[uuid.UUID]bool{}}
 	n.in, err = event.NewIngest(event.IngestConfig{
 		Keys: keys(t, keyText("1", 1)), Clock: n.clock, Journal: j, MaxUnbilled: maxUnbilled,
 		Fatal: func(err error) { t.Errorf("fatal: %v", err) },
@@ -90,7 +91,7 @@ func open(t *testing.T, dir string, b *bank, maxUnbilled int) *node {
 	n.clock.Raise(n.in.Newest())
 	n.clock.Raise(time.Now())
 	n.biller = event.NewBiller(event.BillerConfig{
-		Ingest: n.in, Committer: b, Clicked: n.clicked, MaxBatch: 100, CommitTimeout: time.Second, Retry: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Ingest: n.in, Committer: b, Views: n, Clicked: n.clicked, MaxBatch: 100, CommitTimeout: time.Second, Retry: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Observe: func(counts map[budget.Outcome]int, _ time.Duration) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -106,6 +107,16 @@ func (n *node) clicked(age time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ages = append(n.ages, age)
+}
+
+// CountViews implements event.ViewCounter.
+func (n *node) CountViews(_ context.Context, views []event.View) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, v := range views {
+		n.views[v.ImpressionID] = true
+	}
+	return nil
 }
 
 // crash leaves everything as a kill would: nothing is billed, trimmed or drained.
@@ -147,6 +158,7 @@ func TestAcceptedEventsSurviveACrashAndAreBilledOnce(t *testing.T) {
 	require.NoError(t, n.biller.Drain(t.Context()))
 	require.Equal(t, 200, b.count())
 	require.Equal(t, 100, n.outcome[budget.Duplicate], "the batch whose answer was cut is found again")
+	require.Len(t, n.views, 200, "and its impressions are counted, though they were billed before")
 	require.Zero(t, n.in.Unbilled())
 	require.True(t, n.in.Watermark().After(before))
 	n.crash(t)
