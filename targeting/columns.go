@@ -2,7 +2,6 @@ package targeting
 
 import (
 	"math/bits"
-	"slices"
 )
 
 const (
@@ -123,45 +122,3 @@ func countBits(words []uint64) int {
 
 // blockAt is the block of a dense column that begins at a word.
 func (c *column) blockAt(first int) *block { return (*block)(c.dense[first:]) }
-
-// or adds the rows of the block that begins at a word.
-func (c *column) or(b *block, first int) {
-	if c.dense == nil {
-		c.orList(b, first)
-		return
-	}
-	for i, w := range c.blockAt(first) {
-		b[i] |= w
-	}
-}
-
-// orList adds the rows of a list that are in the block at word first. It moves the list past what it has added, so first must
-// not go back.
-func (c *column) orList(b *block, first int) {
-	base := first * 64
-	list := c.list
-	if len(list) > 0 && int(list[0]) < base {
-		list = list[skipTo(list, uint16(base)):]
-	}
-	n := 0
-	for n < len(list) {
-		at := int(list[n]) - base
-		if at >= blockRows {
-			break
-		}
-		b[at/64&(blockWords-1)] |= 1 << (at % 64)
-		n++
-	}
-	c.list = list[n:]
-}
-
-// skipTo is the place of the first row of a list that is not before a row. It is most often near.
-func skipTo(list []uint16, row uint16) int {
-	step := 1
-	for step < len(list) && list[step] < row {
-		step *= 2
-	}
-	from := step / 2
-	n, _ := slices.BinarySearch(list[from:min(step+1, len(list))], row)
-	return from + n
-}

@@ -18,8 +18,11 @@ type Segment struct {
 	spans  []span
 	weekly []weekly
 	latest atomic.Pointer[timetable]
-	// worded are the rows with a keyword that must hit and is more than a word; nil if there are none.
-	worded []uint64
+	// worded are the rows with a keyword that must hit and is more than a word; nil if there are none. wordedCodes are their codes,
+	// and wordedBefore is how many of them stand before each word of worded.
+	worded       []uint64
+	wordedCodes  []code
+	wordedBefore []uint32
 
 	dimensions
 
@@ -261,7 +264,7 @@ func (s *Segment) wordFrequencies() map[string]int {
 
 // bytes is about how much memory the segment takes beside the ads themselves.
 func (s *Segment) bytes() int {
-	n := len(s.ads)*adBytes + len(s.first)*4 + (len(s.spans)+len(s.worded))*8 + len(s.weekly)*32 + len(s.table)*4
+	n := len(s.ads)*adBytes + len(s.first)*4 + (len(s.spans)+len(s.worded))*8 + len(s.wordedCodes)*16 + len(s.wordedBefore)*4 + len(s.weekly)*32 + len(s.table)*4
 	d := &s.dimensions
 	for _, t := range []*dimension[string]{&d.placement, &d.place, &d.gender, &d.appType, &d.locale, &d.interest, &d.word, &d.negative, &d.text} {
 		n += t.bytes(24)

@@ -1,6 +1,7 @@
 package targeting
 
 import (
+	"math/bits"
 	"strings"
 	"time"
 
@@ -76,9 +77,15 @@ func (s *Segment) setTimes() {
 			s.weekly = append(s.weekly, weekly{uint16(row), r.hours(), s.group(row).Zone})
 			r.text()
 		}
-		if parts&partKeywords != 0 {
-			s.worded = mark(s.worded, n, row, r.needsText())
+		if parts&partKeywords != 0 && r.needsText() {
+			s.worded = mark(s.worded, n, row, true)
+			s.wordedCodes = append(s.wordedCodes, s.code(row))
 		}
+	}
+	before := 0
+	for _, w := range s.worded {
+		s.wordedBefore = append(s.wordedBefore, uint32(before))
+		before += bits.OnesCount64(w)
 	}
 }
 
