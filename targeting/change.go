@@ -29,7 +29,7 @@ const (
 	// minMiddle and maxMiddle bound how many ads the middle has before it goes to the base; in between it is a 32nd of all.
 	minMiddle, maxMiddle = 4096, 32768
 	// fill is how many rows a segment is made with: there is room for some more.
-	fill = 48 << 10
+	fill = 60 << 10
 	// tooSmall is the number of rows below which a segment is joined with the next.
 	tooSmall = fill / 4
 )

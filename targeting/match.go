@@ -70,6 +70,8 @@ type facts struct {
 	interests []string
 	// phrases are the search query and the page keywords that have words, as appendWords makes them.
 	phrases [][]byte
+	// words are those of the phrases, with the space on either side.
+	words [][]byte
 	// tooMuchText says that the phrases are not to be judged.
 	tooMuchText bool
 
@@ -105,13 +107,18 @@ func (f *facts) learn(q *Query, t *Tables) {
 	}
 	f.interests = t.Interests.appendWithAncestors(f.interests[:0], q.Interests)
 	f.zones = f.zones[:0]
-	f.phrases, f.text, f.tooMuchText = f.phrases[:0], f.text[:0], len(q.Keywords) > MaxPageKeywords
+	f.phrases, f.words, f.text, f.tooMuchText = f.phrases[:0], f.words[:0], f.text[:0], len(q.Keywords) > MaxPageKeywords
 	if f.tooMuchText {
 		return
 	}
 	f.addPhrase(q.SearchQuery)
 	for _, k := range q.Keywords {
 		f.addPhrase(k)
+	}
+	for _, phrase := range f.phrases {
+		for word := range words(phrase) {
+			f.words = append(f.words, word)
+		}
 	}
 }
 

@@ -110,11 +110,9 @@ func (q *segmentQuery) findWords(d *dimension[string], f *facts) []column {
 	if len(d.values) == 0 {
 		return nil
 	}
-	for _, phrase := range f.phrases {
-		for word := range words(phrase) {
-			if c, ok := d.values[string(word)]; ok {
-				q.found = append(q.found, c)
-			}
+	for _, word := range f.words {
+		if c, ok := d.values[string(word)]; ok {
+			q.found = append(q.found, c)
 		}
 	}
 	return q.found

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"strings"
 )
 
 // plan is one query made ready for an index, and where its scan has come to. It is kept in a pool with all its memory.
@@ -193,21 +194,43 @@ func (c code) confirm(f *facts) bool {
 	if parts&partKeywords == 0 {
 		return true
 	}
+	return confirmKeywords(&r, f)
+}
+
+// confirmKeywords is matchKeywords on a code. Most keywords fail by their first word, which is looked for among all words first.
+func confirmKeywords(r *reader, f *facts) bool {
 	positive, hit := false, false
 	for range r.count(2) {
-		how, text := r.matchType(), r.text()
-		k := keyword{how: how}
+		k := keyword{how: r.matchType()}
+		text := r.text()
+		negative := k.isNegative()
+		positive = positive || !negative
+		if hit && !negative || !f.hasFirstWord(text) {
+			continue
+		}
 		f.word = append(f.word[:0], text...)
 		k.text = f.word
 		switch {
-		case k.isNegative():
-			if k.hits(f.phrases) {
-				return false
-			}
-		case hit:
+		case !k.hits(f.phrases):
+		case negative:
+			return false
 		default:
-			positive, hit = true, k.hits(f.phrases)
+			hit = true
 		}
 	}
 	return hit || !positive
+}
+
+// hasFirstWord reports whether the phrases have the first word of a keyword, as appendWords makes them.
+func (f *facts) hasFirstWord(text string) bool {
+	if len(text) < 3 {
+		return false
+	}
+	first := text[:strings.IndexByte(text[1:], ' ')+2]
+	for _, w := range f.words {
+		if len(w) == len(first) && string(w) == first {
+			return true
+		}
+	}
+	return false
 }
