@@ -18,7 +18,7 @@
 //	key                      not known when                     then
 //	LOCATION, GEO            Country, DMA and Region are ""     only ads with neither key. The two keys are one set of places:
 //	                                                            one place of either is enough. Nothing is inferred: a region
-//	                                                            does not imply its country
+//	                                                            does not imply its country, nor does a market area
 //	GENDER                   Gender is ""                       same as "unknown": only lists that name "unknown", or no list
 //	AGE_BUCKET, MIN/MAX_AGE  Age is 0                           only ads without an age restriction (so also for under 18)
 //	APPTYPE                  AppType is ""                      only ads without the key
@@ -33,7 +33,8 @@
 //	AUDIENCE_INCLUDE         AudiencesKnown is false            does not match. A list that is not current is no audience
 //	AUDIENCE_EXCLUDE         AudiencesKnown is false            does not match: the user may be one of the excluded
 //
-// An audience in both lists excludes: exclusion always wins.
+// An audience in both lists excludes: exclusion always wins. TARGETING_STRATEGY decides nothing by itself: a spec is refused that
+// contradicts its strategy.
 //
 // # Keywords
 //
