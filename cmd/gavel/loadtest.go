@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	bank "gavel/budget/postgres"
+	"gavel/campaign"
 	"gavel/internal/openbandit"
 	books "gavel/internal/openbandit/postgres"
 )
@@ -44,8 +45,15 @@ func (c openBanditCmd) Run(ctx context.Context, w world) (err error) {
 	if err != nil {
 		return err
 	}
+	ready, err := openbandit.ReadReady(c.ReadyFile)
+	if err != nil {
+		return err
+	}
+	if err := addInterests(ctx, ready.DatabaseURL, o.Plan); err != nil {
+		return err
+	}
 	if c.Floor {
-		floor, err := c.floor()
+		floor, err := startFloor(ready.RedisURL)
 		if err != nil {
 			return err
 		}
@@ -104,14 +112,6 @@ func (c openBanditCmd) speed(log *openbandit.Log) (float64, error) {
 	return x, nil
 }
 
-func (c openBanditCmd) floor() (*floorServer, error) {
-	ready, err := openbandit.ReadReady(c.ReadyFile)
-	if err != nil {
-		return nil, err
-	}
-	return startFloor(ready.RedisURL)
-}
-
 func (c openBanditCmd) print(stdout io.Writer, r *openbandit.Report) (err error) {
 	if c.Report != "" {
 		f, err := os.Create(c.Report)
@@ -130,6 +130,34 @@ func (c openBanditCmd) print(stdout io.Writer, r *openbandit.Report) (err error)
 	e := json.NewEncoder(stdout)
 	e.SetIndent("", "  ")
 	return e.Encode(r)
+}
+
+// addInterests adds the interests of a plan to the server's taxonomy, at the top. Without a taxonomy any interest may be targeted, and
+// nothing is added: the first interest of one would rule all others out.
+func addInterests(ctx context.Context, url string, plan *openbandit.Plan) error {
+	return databaseFlag{url}.withService(ctx, func(s *campaign.Service) error {
+		all, err := s.Interests(ctx)
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		known := make(map[string]bool, len(all))
+		for _, in := range all {
+			known[in.ID] = true
+		}
+		before := len(all)
+		for _, in := range plan.Interests() {
+			if !known[in.ID] {
+				all = append(all, campaign.Interest{ID: in.ID, Name: in.Name})
+			}
+		}
+		if len(all) == before {
+			return nil
+		}
+		if _, err = s.ReplaceInterests(ctx, all); err != nil {
+			return fmt.Errorf("add the run's interests to the taxonomy: %w", err)
+		}
+		return nil
+	})
 }
 
 // tally and verdict read the database that the server has at the moment: one that was started again may have another address.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +64,39 @@ func requirePass(t *testing.T, r openbandit.Report, pages int) {
 	require.Positive(t, r.SpentNanos)
 	require.Greater(t, r.FillRate, 0.9)
 	t.Logf("%d page loads in %.1f s, fill rate %.4f, POST /v1/ads %v, %d retries", r.Pages, r.TookSeconds, r.FillRate, r.AdsLatency, r.Cut+r.Busy)
+}
+
+// TestARunsInterestsJoinTheTaxonomy adds them where there is a taxonomy, once, and makes none where there is none.
+func TestARunsInterestsJoinTheTaxonomy(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	value := func(start string) string { return start + strings.Repeat("0", 32-len(start)) }
+	plan, err := openbandit.NewPlan(&openbandit.Log{
+		Items: []openbandit.Item{{ID: 7}},
+		// The third value is another that is shortened to the same id as the second.
+		Rows: []openbandit.Row{{Item: 7, User: [4]string{2: value("a")}}, {Item: 7, User: [4]string{2: value("b")}}, {Item: 7, User: [4]string{2: value("b00000001")}}},
+	}, "x")
+	require.NoError(t, err)
+	after := func(load string) string {
+		file := filepath.Join(t.TempDir(), "interests.csv")
+		require.NoError(t, os.WriteFile(file, []byte("id,parent_id,name\n"+load), 0o600))
+		_, err := gavel(t, "interests", "load", file, "--database-url", url)
+		require.NoError(t, err)
+		for range 2 {
+			require.NoError(t, addInterests(t.Context(), url, plan))
+		}
+		out, err := gavel(t, "interests", "list", "--database-url", url)
+		require.NoError(t, err)
+		return strings.TrimPrefix(out, "id,parent_id,name\n")
+	}
+	require.Empty(t, after(""))
+	const home, others = "1,,Home\n11,1,Chairs\n", `ob.x.a0000000,,Open Bandit x: feature a0000000
+ob.x.all,,Open Bandit x: everyone
+ob.x.b0000000,,Open Bandit x: feature b0000000
+ob.x.item-7,,Open Bandit x: looks at item 7
+`
+	require.Equal(t, home+others, after(home))
+	require.Equal(t, home+others, after(home+"ob.x.all,,Open Bandit x: everyone\n"))
 }
 
 // TestOpenBanditOnTheRealLog replays all 20,000 page impressions of the dataset.

@@ -186,6 +186,24 @@ func (p *Plan) interest(value string) string { return "ob." + p.Run + "." + valu
 // visitor is the interest of those who look at an item.
 func (p *Plan) visitor(item int) string { return fmt.Sprintf("ob.%s.item-%d", p.Run, item) }
 
+// Interest is one that ads of a run target or its users have.
+type Interest struct{ ID, Name string }
+
+// Interests lists all interests of the run, each once: a server that has a taxonomy refuses ads that target what is not in it.
+func (p *Plan) Interests() []Interest {
+	list := []Interest{{p.everyone(), "Open Bandit " + p.Run + ": everyone"}}
+	for _, v := range p.users.values(interestFeature) {
+		in := Interest{p.interest(v), "Open Bandit " + p.Run + ": feature " + v[:8]}
+		if !slices.Contains(list, in) { // ids are shortened values
+			list = append(list, in)
+		}
+	}
+	for _, i := range p.Log.Items {
+		list = append(list, Interest{p.visitor(i.ID), fmt.Sprintf("Open Bandit %s: looks at item %d", p.Run, i.ID)})
+	}
+	return list
+}
+
 // spec is the shop's audience as a v5 targeting_spec. It always restricts to the run's own users.
 func (p *Plan) spec(s *Shop) map[string][]string {
 	a := &s.Audience

@@ -108,6 +108,32 @@ func TestWhomAnAudienceAdmitsIsWhomItsSpecTargets(t *testing.T) {
 	require.Less(t, admitted, all*9/10, "targeting must keep somebody out")
 }
 
+// TestAPlanListsItsInterests finds what ads target and users have in the list, and nothing there that nobody needs.
+func TestAPlanListsItsInterests(t *testing.T) {
+	t.Parallel()
+	p := samplePlan(t, 300, 34)
+	used := map[string]bool{}
+	for i := range p.Shops {
+		used[p.visitor(p.Shops[i].Item.ID)] = true // also of items that nobody looks at
+		for _, id := range p.spec(&p.Shops[i])["INTEREST"] {
+			used[id] = true
+		}
+	}
+	for n := range p.Log.Rows {
+		req, _ := p.page(n)
+		for _, id := range req.User.Interests {
+			used[id] = true
+		}
+	}
+	listed := map[string]bool{}
+	for _, in := range p.Interests() {
+		require.False(t, listed[in.ID], "%s is there twice", in.ID)
+		require.NotEmpty(t, in.Name)
+		listed[in.ID] = true
+	}
+	require.Equal(t, used, listed)
+}
+
 func TestOtherRunsAreNotEligibleOnAPage(t *testing.T) {
 	t.Parallel()
 	l := sampleLog(t, 20, 10)
