@@ -68,7 +68,9 @@ func startFloor(redisURL string) (*floorServer, error) {
 	done := make(chan error, 1)
 	go func() { done <- app.Listener(l) }()
 	return &floorServer{url: "http://" + l.Addr().String() + "/v1/ads", stop: func() error {
-		if err := app.ShutdownWithTimeout(5 * time.Second); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := stopServing(ctx, app, l); err != nil {
 			return fmt.Errorf("stop the floor: %w", err)
 		}
 		if err := <-done; err != nil {

@@ -64,6 +64,7 @@ type node struct {
 
 	app      *fiber.App
 	admin    *http.Server
+	ads      net.Listener
 	adsAddr  net.Addr
 	adminAdr net.Addr
 
@@ -316,7 +317,7 @@ func (n *node) listen(ctx context.Context, recorder *telemetry.Recorder) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("GAVEL_ADMIN_ADDR: %w", err), ads.Close())
 	}
-	n.adsAddr, n.adminAdr = ads.Addr(), admin.Addr()
+	n.ads, n.adsAddr, n.adminAdr = ads, ads.Addr(), admin.Addr()
 	n.admin = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: telemetry.AdminHandler(telemetry.AdminOptions{
 		Gatherer: n.tel.Gatherer(), Recorder: recorder, Version: version, Log: n.log, Checks: n.checks(),
 		Pages: []telemetry.AdminPage{{Path: "/index", About: "the targeting index of this node; with ?digest=1 also a digest of its ads", Show: n.showIndex}},

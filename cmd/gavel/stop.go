@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
+
+	"github.com/gofiber/fiber/v2"
 )
 
 // stop ends the node in order: stop accepting, finish requests, bill what the journal holds, give the leases back, stop the
@@ -22,7 +25,7 @@ func (n *node) stop(ctx context.Context) error {
 		}
 		n.log.Info("stop: "+name, "took", time.Since(start).Round(time.Millisecond), "error", err)
 	}
-	step("finish requests", func() error { return n.app.ShutdownWithContext(ctx) })
+	step("finish requests", func() error { return stopServing(ctx, n.app, n.ads) })
 	step("billing", func() error {
 		n.stopBills()
 		n.billing.Wait()
@@ -36,6 +39,16 @@ func (n *node) stop(ctx context.Context) error {
 	step("jobs", func() error { return waitFor(ctx, n.stopJobs, &n.jobs) })
 	step("pools", n.closePools)
 	return errors.Join(errs...)
+}
+
+// stopServing stops accepting and waits for the requests that are under way. It closes the listener itself: the app knows only of
+// one whose goroutine has come to it, and would afterwards serve for ever one whose goroutine has not.
+func stopServing(ctx context.Context, app *fiber.App, l net.Listener) error {
+	err := l.Close()
+	if e := app.ShutdownWithContext(ctx); !errors.Is(e, net.ErrClosed) { // it has closed the listener once more
+		err = errors.Join(err, e)
+	}
+	return err
 }
 
 func waitFor(ctx context.Context, stop context.CancelFunc, wg *sync.WaitGroup) error {
