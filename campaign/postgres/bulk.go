@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -272,10 +273,12 @@ func (s session) finish(ctx context.Context, id int64) error {
 	return nil
 }
 
-// A list is cleaned away a minute after it was replaced: by then every node goes by the new one.
+// CleanAfter is how long after it was replaced a list is cleaned away: nodes that still go by it by then must not tell who is in it.
+const CleanAfter = time.Minute
+
 const nextOldListSQL = `
 UPDATE old_lists SET cleaning = true WHERE list_id = (
-    SELECT list_id FROM old_lists WHERE retired_at < now() - interval '1 minute' ORDER BY retired_at, list_id LIMIT 1)
+    SELECT list_id FROM old_lists WHERE retired_at < now() - $1 * interval '1 second' ORDER BY retired_at, list_id LIMIT 1)
 RETURNING list_id`
 
 const membersOfListSQL = `
@@ -284,7 +287,7 @@ SELECT user_hash FROM list_members WHERE list_id = $1 AND ($2::bigint IS NULL OR
 // nextCleaning finds members of a list that was replaced. Nobody reads them as such any more.
 func (s *Serving) nextCleaning(ctx context.Context) (b campaign.Bulk, ok bool, err error) {
 	var list int64
-	err = s.get(ctx, &list, nextOldListSQL)
+	err = s.get(ctx, &list, nextOldListSQL, CleanAfter.Seconds())
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return b, false, nil

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -21,7 +22,7 @@ import (
 
 var (
 	_ auction.Ads        = readyAds{}
-	_ auction.UserLoader = (*index.Users)(nil)
+	_ auction.UserLoader = knownUsers{}
 	_ event.Committer    = tracedBank{}
 	_ event.ViewCounter  = views{}
 )
@@ -37,6 +38,26 @@ func (a readyAds) Current() *targeting.Index {
 		return nil
 	}
 	return a.replica.Current()
+}
+
+// maxLag is how far the replica may be behind the index while users are known: well below the time after which the members of a list
+// that was replaced are gone from Redis.
+const maxLag = campaigns.CleanAfter / 2
+
+var errBehind = errors.New("the replica is too far behind the index to tell who is in an audience")
+
+// knownUsers are the users, as long as the replica is close to the index. One that is not may take an old list for an audience's,
+// and those who are excluded for nobody's members once that list is cleaned away.
+type knownUsers struct {
+	users  auction.UserLoader
+	status func() index.Status // of the follower
+}
+
+func (u knownUsers) LoadUser(ctx context.Context, userHash int64) (targeting.UserState, error) {
+	if lag := u.status().LagMS; lag < 0 || lag > maxLag.Milliseconds() {
+		return targeting.UserState{}, errBehind
+	}
+	return u.users.LoadUser(ctx, userHash)
 }
 
 // views checks impressions against the frequency caps of their ads and counts them in Redis. Ad groups without a cap are not

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -48,4 +50,39 @@ func TestViewsKnowTheCapsOfAds(t *testing.T) {
 	got, err := users.LoadUser(t.Context(), 7)
 	require.NoError(t, err)
 	require.Equal(t, map[campaign.AdGroupID]int{10: 2, 30: 1}, got.Views)
+}
+
+// someUser is a store that knows everybody.
+type someUser struct{ state targeting.UserState }
+
+func (u someUser) LoadUser(context.Context, int64) (targeting.UserState, error) { return u.state, nil }
+
+func TestUsersAreUnknownToANodeThatIsBehind(t *testing.T) {
+	t.Parallel()
+	const most = int64(30_000) // half of the minute after which a list that was replaced is cleaned away
+	state := targeting.UserState{Lists: []campaign.ListID{3}}
+	for _, tt := range []struct {
+		lagMS int64
+		known bool
+	}{{0, true}, {most, true}, {most + 1, false}, {-1, false}} {
+		users := knownUsers{someUser{state}, func() index.Status { return index.Status{LagMS: tt.lagMS} }}
+		got, err := users.LoadUser(t.Context(), 7)
+		if tt.known {
+			require.NoError(t, err)
+			require.Equal(t, state, got)
+			continue
+		}
+		require.ErrorIs(t, err, errBehind, "%d ms behind", tt.lagMS)
+		require.Empty(t, got)
+	}
+}
+
+// TestAskingWhetherANodeIsBehindAllocatesNothing is not parallel: what is counted is of the whole program.
+func TestAskingWhetherANodeIsBehindAllocatesNothing(t *testing.T) { //nolint:paralleltest // see above
+	users := knownUsers{someUser{}, index.NewFollower(index.FollowerConfig{Replica: &targeting.Replica{}, Now: time.Now}).Status}
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		if _, err := users.LoadUser(t.Context(), 7); !errors.Is(err, errBehind) {
+			t.Error("a follower that has loaded nothing is behind")
+		}
+	}))
 }

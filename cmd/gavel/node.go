@@ -285,7 +285,7 @@ func (n *node) fenceSilent(ctx context.Context) {
 
 // listen opens both listeners and serves.
 func (n *node) listen(ctx context.Context, recorder *telemetry.Recorder) error {
-	users := index.NewUsers(n.redis, n.clock.Now)
+	users := knownUsers{index.NewUsers(n.redis, n.clock.Now), n.follower.Status}
 	keys, err := event.ParseKeys(string(n.config.TokenKeys))
 	if err != nil {
 		return fmt.Errorf("GAVEL_TOKEN_KEYS: %w", err)
