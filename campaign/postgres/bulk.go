@@ -276,9 +276,12 @@ func (s session) finish(ctx context.Context, id int64) error {
 // CleanAfter is how long after it was replaced a list is cleaned away: nodes that still go by it by then must not tell who is in it.
 const CleanAfter = time.Minute
 
+// A list is not cleaned before the index has been told of the one that took its place, nor soon after: see doneSQL.
 const nextOldListSQL = `
 UPDATE old_lists SET cleaning = true WHERE list_id = (
-    SELECT list_id FROM old_lists WHERE retired_at < now() - $1 * interval '1 second' ORDER BY retired_at, list_id LIMIT 1)
+    SELECT list_id FROM old_lists WHERE retired_at < now() - $1 * interval '1 second'
+        AND NOT EXISTS (SELECT FROM outbox WHERE entity = 'AUDIENCE')
+    ORDER BY retired_at, list_id LIMIT 1)
 RETURNING list_id`
 
 const membersOfListSQL = `

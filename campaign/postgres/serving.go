@@ -36,7 +36,10 @@ const nextChangesSQL = `
 (SELECT id, entity, entity_id, created_at FROM outbox WHERE entity <> 'USER' ORDER BY id LIMIT $1)
 UNION ALL (SELECT id, entity, entity_id, created_at FROM outbox WHERE entity = 'USER' ORDER BY id LIMIT $1) LIMIT $1`
 
-const doneSQL = `DELETE FROM outbox WHERE id = ANY ($1)`
+// The time after which a replaced list is cleaned counts from when the index was told of it: until then nodes go by the old list.
+const doneSQL = `
+WITH gone AS (DELETE FROM outbox WHERE id = ANY ($1) RETURNING entity)
+UPDATE old_lists SET retired_at = now() WHERE NOT cleaning AND EXISTS (SELECT FROM gone WHERE entity = 'AUDIENCE')`
 
 type changeRow struct {
 	ID        int64     `db:"id"`
