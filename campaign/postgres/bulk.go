@@ -335,7 +335,11 @@ func (s *Serving) cleaningDone(ctx context.Context, b campaign.Bulk) error {
 
 // inTx runs f in a transaction.
 func (s *Serving) inTx(ctx context.Context, f func(t session) error) error {
-	tx, err := s.db.BeginTxx(ctx, nil)
+	return s.inTxOf(ctx, nil, f)
+}
+
+func (s *Serving) inTxOf(ctx context.Context, options *sql.TxOptions, f func(t session) error) error {
+	tx, err := s.db.BeginTxx(ctx, options)
 	if err != nil {
 		return fmt.Errorf("begin: %w", coded(err))
 	}

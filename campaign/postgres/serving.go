@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"github.com/lib/pq"
 
 	"gavel/campaign"
-	"gavel/internal/money"
 )
 
 // Serving is what the indexer reads: the outbox, the servable ads, the members of lists, the uploads that wait to become members. It is safe for concurrent use.
@@ -80,90 +78,12 @@ func (s *Serving) Waiting(ctx context.Context) (rows int64, oldest time.Duration
 	return w.Rows, time.Duration(w.OldestMS) * time.Millisecond, nil
 }
 
-const servingColumns = `
-SELECT a.id AS ad_id, a.ad_group_id, a.campaign_id, a.ad_account_id, t.currency, t.time_zone, g.billable_event, g.bid_micros,
-    g.placement_group, g.targeting_spec, g.lifetime_frequency_cap, greatest(c.start_time, g.start_time) AS start_time,
-    least(c.end_time, g.end_time) AS end_time, g.ad_schedule, a.creative_type, a.title, a.description, a.image_url, a.destination_url,
-    w.keywords
-FROM ads a JOIN ad_groups g ON g.id = a.ad_group_id JOIN campaigns c ON c.id = a.campaign_id JOIN ad_accounts t ON t.id = a.ad_account_id
--- Joined, not selected, so that it is remembered from one ad of a group to the next.
-LEFT JOIN LATERAL (SELECT json_agg(json_build_object('match_type', k.match_type, 'value', k.value) ORDER BY k.id) AS keywords
-    FROM keywords k WHERE k.ad_group_id = g.id AND NOT k.archived) w ON true
-WHERE a.status = 'ACTIVE' AND g.status = 'ACTIVE' AND c.status = 'ACTIVE'`
-
-const servingSQL = servingColumns + ` AND a.id > $1 ORDER BY a.id LIMIT $2`
-
-const servingOfSQL = servingColumns + ` AND a.id = ANY ($1) ORDER BY a.id`
-
 const adsOfChangesSQL = `
 SELECT unnest($1::bigint[]) AS id
 UNION SELECT id FROM ads WHERE ad_group_id = ANY ($2)
 UNION SELECT id FROM ads WHERE campaign_id = ANY ($3)
 UNION SELECT id FROM ads WHERE ad_account_id = ANY ($4)
 ORDER BY id`
-
-type servingRow struct {
-	AdID           int64         `db:"ad_id"`
-	AdGroupID      int64         `db:"ad_group_id"`
-	CampaignID     int64         `db:"campaign_id"`
-	AdAccountID    int64         `db:"ad_account_id"`
-	Currency       string        `db:"currency"`
-	TimeZone       string        `db:"time_zone"`
-	BillableEvent  string        `db:"billable_event"`
-	Bid            int64         `db:"bid_micros"`
-	PlacementGroup string        `db:"placement_group"`
-	TargetingSpec  []byte        `db:"targeting_spec"`
-	FrequencyCap   sql.NullInt64 `db:"lifetime_frequency_cap"`
-	StartTime      sql.NullTime  `db:"start_time"`
-	EndTime        sql.NullTime  `db:"end_time"`
-	Hours          weekHours     `db:"ad_schedule"`
-	CreativeType   string        `db:"creative_type"`
-	Title          string        `db:"title"`
-	Description    string        `db:"description"`
-	ImageURL       string        `db:"image_url"`
-	DestinationURL string        `db:"destination_url"`
-	Keywords       []byte        `db:"keywords"`
-}
-
-func (r servingRow) ad() (campaign.ServingAd, error) {
-	ad := campaign.ServingAd{
-		AdID: campaign.AdID(r.AdID), AdGroupID: campaign.AdGroupID(r.AdGroupID), CampaignID: campaign.CampaignID(r.CampaignID),
-		AdAccountID: campaign.AdAccountID(r.AdAccountID), Currency: r.Currency, TimeZone: r.TimeZone,
-		BillableEvent: campaign.BillableEvent(r.BillableEvent), BidMicros: money.Micros(r.Bid), PlacementGroup: r.PlacementGroup,
-		Targeting: r.TargetingSpec, StartTime: r.StartTime.Time, EndTime: r.EndTime.Time, Hours: campaign.WeekHours(r.Hours),
-		FrequencyCap: int(r.FrequencyCap.Int64),
-		Creative: campaign.Creative{
-			Type: r.CreativeType, Title: r.Title, Description: r.Description, ImageURL: r.ImageURL, DestinationURL: r.DestinationURL,
-		},
-	}
-	if len(r.Keywords) > 0 {
-		if err := json.Unmarshal(r.Keywords, &ad.Keywords); err != nil {
-			return ad, fmt.Errorf("keywords of ad group %d: %w", r.AdGroupID, err)
-		}
-	}
-	return ad, nil
-}
-
-func servingAds(rows []servingRow) ([]campaign.ServingAd, error) {
-	ads := make([]campaign.ServingAd, len(rows))
-	for i, r := range rows {
-		var err error
-		if ads[i], err = r.ad(); err != nil {
-			return nil, err
-		}
-	}
-	return ads, nil
-}
-
-// Serving returns up to limit ads that may be served, those after an id, in order of their ids. Each ad is read in one
-// consistent piece; a page is later than the page before.
-func (s *Serving) Serving(ctx context.Context, after campaign.AdID, limit int) ([]campaign.ServingAd, error) {
-	rows := make([]servingRow, 0, limit)
-	if err := s.list(ctx, &rows, servingSQL, int64(after), limit); err != nil {
-		return nil, fmt.Errorf("read servable ads: %w", err)
-	}
-	return servingAds(rows)
-}
 
 // Resolve says what changes mean now: which of the ads below the changed entities may be served and as what, which may not,
 // which list each changed audience has, and which users have changed. What it returns is at least as new as the changes.
@@ -206,11 +126,7 @@ func (s *Serving) resolveAds(ctx context.Context, touched map[string][]int64) (u
 	if err != nil {
 		return nil, nil, fmt.Errorf("find ads of changes: %w", err)
 	}
-	var rows []servingRow
-	if err := s.list(ctx, &rows, servingOfSQL, pq.Array(adIDs)); err != nil {
-		return nil, nil, fmt.Errorf("read changed ads: %w", err)
-	}
-	if upserts, err = servingAds(rows); err != nil {
+	if upserts, err = s.servingOf(ctx, adIDs); err != nil {
 		return nil, nil, err
 	}
 	byID := func(ad campaign.ServingAd, id campaign.AdID) int { return cmp.Compare(ad.AdID, id) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -83,11 +84,11 @@ func TestServingIsWhatIsActiveAllTheWayUp(t *testing.T) {
 	all := []campaign.AdID{ad.ID, sibling.ID, third.ID}
 	served := func() []campaign.AdID {
 		var ids []campaign.AdID
-		for after := campaign.AdID(0); ; { // in pages of two
-			page, err := b.serving.Serving(t.Context(), after, 2)
+		for after := campaign.AdID(0); ; { // page by page: a page of ads that are not served is not the end
+			page, err := b.serving.Serving(t.Context(), after, 1)
 			require.NoError(t, err)
 			ids = append(ids, adIDs(page)...)
-			if len(page) < 2 {
+			if len(page) == 0 {
 				return ids
 			}
 			after = page[len(page)-1].AdID
@@ -115,6 +116,60 @@ func TestServingIsWhatIsActiveAllTheWayUp(t *testing.T) {
 	delta = b.resolve(change{"CAMPAIGN", int64(c.ID)}, change{"AD", 5})
 	require.Empty(t, delta.Upserts)
 	require.Equal(t, sorted(append(all, 5)), delta.Removals, "an ad that is not there must not be served either")
+}
+
+// TestServingReadsAnAdInOnePiece changes an ad, its ad group and its keyword together, while it is read.
+func TestServingReadsAnAdInOnePiece(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	a, _, g, ad := b.tree()
+	_, err := b.svc.CreateKeywords(t.Context(), a.ID, campaign.Some(g.ID), nil, items(campaign.KeywordInput{
+		MatchType: campaign.Some(campaign.MatchBroad), Value: campaign.Some("1"),
+	}))
+	require.NoError(t, err)
+	set := func(n int) error {
+		tx, err := b.db.BeginTxx(t.Context(), nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }()
+		for _, text := range []string{`UPDATE ads SET title = $1::text`, `UPDATE ad_groups SET bid_micros = $1::text::bigint`, `UPDATE keywords SET value = $1::text`} {
+			if _, err := tx.ExecContext(t.Context(), text, strconv.Itoa(n)); err != nil {
+				return err
+			}
+		}
+		return tx.Commit()
+	}
+	require.NoError(t, set(1))
+	const changes = 300
+	done := make(chan error, 1)
+	go func() {
+		for n := range changes {
+			if err := set(n + 2); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	whole := func(ads []campaign.ServingAd) {
+		require.Len(t, ads, 1)
+		n := strconv.Itoa(int(ads[0].BidMicros))
+		require.Equal(t, n, ads[0].Creative.Title)
+		require.Equal(t, []campaign.Keyword{{MatchType: campaign.MatchBroad, Value: n}}, ads[0].Keywords)
+	}
+	for {
+		page, err := b.serving.Serving(t.Context(), 0, 10)
+		require.NoError(t, err)
+		whole(page)
+		whole(b.resolve(change{"AD", int64(ad.ID)}).Upserts)
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+			return
+		default:
+		}
+	}
 }
 
 func TestAudiences(t *testing.T) {

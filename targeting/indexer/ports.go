@@ -16,7 +16,8 @@ type Source interface {
 	Resolve(ctx context.Context, changes []campaign.Change) (campaign.Delta, error)
 	// Done deletes rows of the outbox.
 	Done(ctx context.Context, changes []int64) error
-	// Serving returns up to limit ads that may be served, those after an id, in order of their ids; none at the end.
+	// Serving returns up to limit ads that may be served, those after an id, in order of their ids; fewer
+	// before the end too, but none at the end only.
 	Serving(ctx context.Context, after campaign.AdID, limit int) ([]campaign.ServingAd, error)
 	// AudienceLists returns the current list of every audience that has one.
 	AudienceLists(ctx context.Context) (map[campaign.AudienceID]campaign.ListID, error)
