@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,6 +116,9 @@ type Parser struct {
 	codes  map[string]sharedCode
 	texts  map[string]string // currencies
 	last   *Group            // ads of one group come together
+	// parsed is the group of the ad that was parsed last, from, which is without its creative.
+	parsed *Group
+	from   campaign.ServingAd
 }
 
 // sharedCode is a code with its key.
@@ -135,11 +139,30 @@ func NewParser(b Bounds) *Parser {
 
 // Parse is NewAd.
 func (p *Parser) Parse(s campaign.ServingAd) (*Ad, error) {
-	group, err := p.group(&s)
-	if err != nil {
-		return nil, fmt.Errorf("parse ad %d: %w", s.AdID, err)
+	if p.parsed == nil || !sameGroup(&s, &p.from) {
+		group, err := p.group(&s)
+		if err != nil {
+			return nil, fmt.Errorf("parse ad %d: %w", s.AdID, err)
+		}
+		p.remember(&s, group)
 	}
-	return &Ad{AdID: s.AdID, Group: group, creative: string(appendCreative(nil, s.Creative))}, nil
+	return &Ad{AdID: s.AdID, Group: p.parsed, creative: string(appendCreative(nil, s.Creative))}, nil
+}
+
+// sameGroup reports whether the ads differ at most in their ids and creatives. Unequal ones may have equal groups all the same.
+func sameGroup(a, b *campaign.ServingAd) bool {
+	return a.AdGroupID == b.AdGroupID && a.CampaignID == b.CampaignID && a.AdAccountID == b.AdAccountID &&
+		a.Currency == b.Currency && a.TimeZone == b.TimeZone && a.BillableEvent == b.BillableEvent && a.BidMicros == b.BidMicros &&
+		a.PlacementGroup == b.PlacementGroup && a.FrequencyCap == b.FrequencyCap && a.Hours == b.Hours &&
+		a.StartTime.Equal(b.StartTime) && a.EndTime.Equal(b.EndTime) &&
+		bytes.Equal(a.Targeting, b.Targeting) && slices.Equal(a.Keywords, b.Keywords)
+}
+
+// remember keeps the group of an ad for the next ads. What the caller may write to is copied.
+func (p *Parser) remember(s *campaign.ServingAd, g *Group) {
+	targeting, keywords := append(p.from.Targeting[:0], s.Targeting...), append(p.from.Keywords[:0], s.Keywords...)
+	p.parsed, p.from = g, *s
+	p.from.Creative, p.from.Targeting, p.from.Keywords = campaign.Creative{}, targeting, keywords
 }
 
 func (p *Parser) group(s *campaign.ServingAd) (*Group, error) {

@@ -154,8 +154,8 @@ func (p *parser) list(key string, most int, check func(string) (canonical, probl
 	if !given {
 		return nil
 	}
-	var values []json.RawMessage
-	if err := json.Unmarshal(raw, &values); err != nil {
+	values, isList := texts(raw)
+	if !isList {
 		p.problems.Add(key, "must be a list of strings")
 		return nil
 	}
@@ -164,9 +164,8 @@ func (p *parser) list(key string, most int, check func(string) (canonical, probl
 		return nil
 	}
 	list := make([]string, 0, len(values))
-	for i, raw := range values {
-		var s *string
-		if err := json.Unmarshal(raw, &s); err != nil || s == nil {
+	for i, s := range values {
+		if s == nil {
 			p.problems.Add(fault.Index(key, i), "must be a string")
 			continue
 		}
@@ -183,6 +182,24 @@ func (p *parser) list(key string, most int, check func(string) (canonical, probl
 		p.problems.Add(key, fmt.Sprintf("has %d values, at most %d are allowed", len(list), most))
 	}
 	return list
+}
+
+// texts reads a list; what is not a string in it is nil.
+func texts(raw json.RawMessage) (values []*string, isList bool) {
+	if json.Unmarshal(raw, &values) == nil { // in one go, as nearly always
+		return values, true
+	}
+	var parts []json.RawMessage
+	if json.Unmarshal(raw, &parts) != nil {
+		return nil, false
+	}
+	values = make([]*string, len(parts))
+	for i, part := range parts {
+		if json.Unmarshal(part, &values[i]) != nil {
+			values[i] = nil
+		}
+	}
+	return values, true
 }
 
 // checkStrategy holds a spec to the intention that TARGETING_STRATEGY states; the other keys alone decide who is targeted.
