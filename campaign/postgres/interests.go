@@ -22,6 +22,9 @@ SELECT wanted.id FROM unnest($1::text[]) WITH ORDINALITY AS wanted (id, place)
 WHERE EXISTS (SELECT FROM interests) AND NOT EXISTS (SELECT FROM interests i WHERE i.id = wanted.id)
 ORDER BY place`
 
+// Writing 200,000 names as arrays takes a slow machine longer than the 2 s that a transaction may idle.
+const patientSQL = `SET LOCAL idle_in_transaction_session_timeout = '30s'`
+
 // Readers go on reading; of two writers one waits.
 const lockInterestsSQL = `LOCK TABLE interests IN SHARE ROW EXCLUSIVE MODE`
 
@@ -91,6 +94,9 @@ var errNoForest = errors.New("an interest is below itself, or its parent is not 
 
 // ReplaceInterests implements campaign.InterestTx.
 func (t *txn) ReplaceInterests(ctx context.Context, all []campaign.Interest) (changed int, err error) {
+	if _, err := t.exec(ctx, patientSQL); err != nil {
+		return 0, fmt.Errorf("begin interests: %w", err)
+	}
 	if _, err := t.exec(ctx, lockInterestsSQL); err != nil {
 		return 0, fmt.Errorf("lock interests: %w", err)
 	}
