@@ -2,7 +2,9 @@ package handlers
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -28,8 +30,30 @@ func wholeBody(c *fiber.Ctx) error {
 	if body.Len() > maxBodyBytes {
 		return tooLarge(c)
 	}
+	if err := whole(c, stream); err != nil {
+		c.Context().SetConnectionClose()
+		return fault.Wrap(fault.Invalid, "the body ended early", err)
+	}
 	c.Request().SetBodyStream(body, body.Len())
 	return c.Next()
+}
+
+// whole returns an error when a stream that has ended did so because the connection was closed between two chunks of a body of
+// unknown length: fasthttp reports that as an end like any other (valyala/fasthttp, parseChunkSize). A stream that has ended says so
+// again without asking the connection; one that has not asks, and is told that its time is over.
+func whole(c *fiber.Ctx, stream io.Reader) error {
+	conn := c.Context().Conn()
+	if conn == nil || c.Request().Header.ContentLength() >= 0 {
+		return nil
+	}
+	if err := conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return err
+	}
+	var one [1]byte
+	if _, err := stream.Read(one[:]); !errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return conn.SetReadDeadline(time.Now().Add(partSilence))
 }
 
 func tooLarge(c *fiber.Ctx) error {

@@ -291,6 +291,8 @@ type bodyReader struct {
 	c   *fiber.Ctx
 	r   io.Reader
 	err error
+	// stream says that r is the request's own stream, whose end has to be checked.
+	stream bool
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {
@@ -298,6 +300,11 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		_ = conn.SetReadDeadline(time.Now().Add(partSilence)) // the next read tells what is wrong with it
 	}
 	n, err := b.r.Read(p)
+	if errors.Is(err, io.EOF) && b.stream {
+		if broken := whole(b.c, b.r); broken != nil {
+			err = broken
+		}
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.err = err
 	}
@@ -309,7 +316,7 @@ func partBody(c *fiber.Ctx) (*bodyReader, error) {
 	if stream == nil {
 		stream = bytes.NewReader(c.Request().Body())
 	}
-	body := &bodyReader{c: c, r: stream}
+	body := &bodyReader{c: c, r: stream, stream: c.Context().RequestBodyStream() != nil}
 	switch encoding := c.Get(fiber.HeaderContentEncoding); encoding {
 	case "", "identity":
 		return body, nil
