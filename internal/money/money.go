@@ -70,8 +70,35 @@ func (n Nanos) MulSat(k int64) Nanos {
 	return Nanos(lo)
 }
 
+// MulDiv returns n × k / d, rounded down, for n, k ≥ 0 and d > 0; the largest Nanos when the result does not fit. A negative n or k
+// counts as 0.
+func (n Nanos) MulDiv(k, d int64) Nanos {
+	if n <= 0 || k <= 0 {
+		return 0
+	}
+	hi, lo := bits.Mul64(uint64(n), uint64(k))
+	if hi >= uint64(d) {
+		return math.MaxInt64
+	}
+	if q, _ := bits.Div64(hi, lo, uint64(d)); q <= math.MaxInt64 {
+		return Nanos(q)
+	}
+	return math.MaxInt64
+}
+
+// FloorScore turns a score in nanos into an amount, rounding down; NaN and negatives become 0, what is too large the largest Nanos.
+func FloorScore(score float64) Nanos {
+	switch {
+	case !(score >= 1):
+		return 0
+	case score >= math.MaxInt64:
+		return math.MaxInt64
+	}
+	return Nanos(score)
+}
+
 // CeilScore turns a score in nanos into an amount, rounding up; NaN and negatives become 0, what is too large the largest Nanos.
-// It is the one door from scores (floats) to money.
+// It and [FloorScore] are the doors from scores (floats) to money.
 func CeilScore(score float64) Nanos {
 	up := math.Ceil(score)
 	switch {

@@ -44,7 +44,26 @@ func TestAddAndMulSatAgreeWithBigIntegers(t *testing.T) {
 			product = big.NewInt(math.MaxInt64)
 		}
 		require.Equal(t, product.Int64(), int64(money.Nanos(a).MulSat(b)))
+
+		d := rapid.Int64Range(1, math.MaxInt64).Draw(t, "d")
+		quotient := new(big.Int).Mul(big.NewInt(max(a, 0)), big.NewInt(max(b, 0)))
+		if quotient.Div(quotient, big.NewInt(d)); !quotient.IsInt64() {
+			quotient = big.NewInt(math.MaxInt64)
+		}
+		require.Equal(t, quotient.Int64(), int64(money.Nanos(a).MulDiv(b, d)))
 	})
+}
+
+func TestFloorScore(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		score float64
+		want  money.Nanos
+	}{
+		{0, 0}, {-5, 0}, {math.NaN(), 0}, {math.Inf(1), math.MaxInt64}, {math.Inf(-1), 0}, {0.999, 0}, {1, 1}, {2.999, 2}, {1 << 62, 1 << 62}, {1 << 63, math.MaxInt64},
+	} {
+		require.Equal(t, c.want, money.FloorScore(c.score), "%v", c.score)
+	}
 }
 
 func TestCeilScore(t *testing.T) {
