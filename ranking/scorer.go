@@ -1,0 +1,89 @@
+package ranking
+
+import "math"
+
+// Scorer scores the ads of one request. It is a value, made by [Snapshot.Scorer], not safe for concurrent use.
+type Scorer struct {
+	s         *Snapshot
+	f         Features
+	placement int
+	// shared is the sum of the weights of the context, in steps.
+	click, convert       int64
+	converts             bool
+	clickVar, convertVar int64
+}
+
+// Scorer sums what all ads of a request share.
+func (s *Snapshot) Scorer(f *Features) Scorer {
+	return Scorer{s: s, f: *f, placement: f.placement(), click: s.click.shared(f), clickVar: -1}
+}
+
+// PCTR is the probability that the ad, shown on the first slot, is clicked: calibrated, in (0, MaxCTR].
+func (sc *Scorer) PCTR(it *Item) float64 {
+	t := &sc.s.click
+	return min(sigmoid(t.logit(sc.placement, it, sc.click+t.item(&sc.f, it))), MaxCTR)
+}
+
+// PCVR is the probability that a click on the ad leads to a conversion: calibrated, in (0, MaxCVR].
+func (sc *Scorer) PCVR(it *Item) float64 {
+	t := &sc.s.convert
+	if !sc.converts {
+		sc.convert, sc.converts = t.shared(&sc.f), true
+	}
+	return min(sigmoid(t.logit(sc.placement, it, sc.convert+t.item(&sc.f, it))), MaxCVR)
+}
+
+// Uncertain is the calibrated logit of a click and its standard error: a normal approximation of the posterior with independent
+// weights (Chapelle, Li, "An Empirical Evaluation of Thompson Sampling", NIPS 2011, Algorithm 3). Thompson sampling draws a logit from
+// it, UCB adds a multiple of stderr; [Snapshot.PCTROf] makes a probability of either.
+func (sc *Scorer) Uncertain(it *Item) (logit, stderr float64) {
+	t := &sc.s.click
+	if sc.clickVar < 0 {
+		sc.clickVar = 0
+		for i, h := range sc.f {
+			sc.clickVar += t.variance(uint64(h)*contextMultiplier, tailed(i))
+		}
+	}
+	variance := sc.clickVar
+	k := it.keys()
+	for _, c := range crosses {
+		h := k[c.key]
+		if c.context != alone {
+			h *= uint64(sc.f[c.context])
+		}
+		variance += t.variance(h, tailed(c.context))
+	}
+	return t.logit(sc.placement, it, sc.click+t.item(&sc.f, it)),
+		float64(t.cal.Kappa * math.Sqrt(float64(variance)/varianceScale))
+}
+
+// PCTROf is the probability of a click of a calibrated logit, in (0, MaxCTR].
+func (s *Snapshot) PCTROf(logit float64) float64 { return min(sigmoid(logit), MaxCTR) }
+
+// logit is the calibrated logit of a sum of weights.
+func (t *table) logit(placement int, it *Item, sum int64) float64 {
+	return t.cal.logit(t.prior[placement][objectiveCode(it.Objective)] + float64(sum)/weightScale)
+}
+
+// shared sums the weights of a context.
+func (t *table) shared(f *Features) int64 {
+	var sum int64
+	for i, h := range f {
+		sum += int64(t.weights[bucket(uint64(h)*contextMultiplier, t.bits, tailed(i))])
+	}
+	return sum
+}
+
+// item sums the weights that an ad adds.
+func (t *table) item(f *Features, it *Item) int64 {
+	var sum int64
+	k := it.keys()
+	for _, c := range crosses {
+		h := k[c.key]
+		if c.context != alone {
+			h *= uint64(f[c.context])
+		}
+		sum += int64(t.weights[bucket(h, t.bits, tailed(c.context))])
+	}
+	return sum
+}
