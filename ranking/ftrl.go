@@ -16,8 +16,18 @@ type learner struct {
 	metrics progress
 }
 
-// coord is z and n of Algorithm 1. In float32 the squared gradients of impressions without a click would vanish beside a large n.
-type coord struct{ z, n float64 }
+// coord is z and n of Algorithm 1, and the mean of the weight. In float32 the squared gradients of impressions without a click would
+// vanish beside a large n.
+type coord struct{ z, n, mean float64 }
+
+// What is served is not the last weight but a mean that leans to the later ones (Shamir, Zhang, "Stochastic Gradient Descent for
+// Non-smooth Optimization", ICML 2013, section 4, with η = meanOrder − 1): the last one still sways with the last clicks. Time is
+// counted in information, so that a weight of which little is known moves at once.
+const (
+	meanOrder = 4
+	// meanMemory is how much information, in clicks, the mean reaches back over at most: tastes change.
+	meanMemory = 50_000
+)
 
 func newLearner(bits uint8) learner {
 	return learner{bits: bits, coords: make([]coord, 1<<bits), cal: identity, metrics: newProgress()}
@@ -35,17 +45,18 @@ func (c coord) weight(p *Params) float64 {
 type guess struct {
 	at      [features]uint32
 	weights [features]float64
-	logit   float64 // uncalibrated, of the first slot
+	raw     float64 // probability on the first slot by the last weights: what the gradient is of
+	logit   float64 // by the mean weights, of the first slot, uncalibrated
 	factor  float64 // of the slot
-	raw     float64 // uncalibrated probability on the first slot
 	first   float64 // calibrated probability on the first slot
 	served  float64 // calibrated probability on the slot it was shown on
 }
 
 // update is a step of Algorithm 1 with gradient g, for every feature of the example.
-func (l *learner) update(p *Params, x *guess, g float64) {
+func (l *learner) update(p *Params, x *guess, g, weight float64) {
 	half := uint32(1)<<(l.bits-1) - 1
 	g2 := float64(g * g)
+	info := float64(float64(meanOrder*weight) * float64(x.factor*float64(x.raw*(1-x.raw))))
 	for i, at := range x.at {
 		if at&half == 0 {
 			continue
@@ -55,18 +66,21 @@ func (l *learner) update(p *Params, x *guess, g float64) {
 		sigma := (math.Sqrt(n) - math.Sqrt(c.n)) / p.Alpha
 		c.z += g - float64(sigma*x.weights[i])
 		c.n = n
+		c.mean += float64((x.weights[i] - c.mean) * min(1, info/min(n, meanMemory)))
 	}
 }
 
 func (l *learner) predict(p *Params, ex *Example, factor float64) guess {
 	x := guess{at: indexes(&ex.Features, &ex.Item, l.bits), factor: factor}
 	x.logit = l.prior[ex.Features.placement()][objectiveCode(ex.Item.Objective)]
+	last := x.logit
 	for i, at := range x.at {
-		w := l.coords[at].weight(p)
-		x.weights[i] = w
-		x.logit += w
+		c := &l.coords[at]
+		x.weights[i] = c.weight(p)
+		last += x.weights[i]
+		x.logit += c.mean
 	}
-	x.raw = sigmoid(x.logit)
+	x.raw = sigmoid(last)
 	x.first = sigmoid(l.cal.logit(x.logit))
 	x.served = float64(factor * x.first)
 	return x
@@ -80,7 +94,7 @@ func (l *learner) learn(p *Params, x *guess, positive bool, weight float64) {
 	if positive {
 		y = 1
 	}
-	l.update(p, x, float64(weight*(float64((1-x.raw)*(q-y))/(1-q))))
+	l.update(p, x, float64(weight*(float64((1-x.raw)*(q-y))/(1-q))), weight)
 	l.fit.add(x.logit, float64(weight*x.factor), float64(weight*y))
 	l.seen++
 }
@@ -88,7 +102,7 @@ func (l *learner) learn(p *Params, x *guess, positive bool, weight float64) {
 // correct is the gradient of a positive less that of the negative that was learned before.
 func (l *learner) correct(p *Params, x *guess, weight float64) {
 	q := float64(x.factor * x.raw)
-	l.update(p, x, -float64(weight*((1-x.raw)/(1-q))))
+	l.update(p, x, -float64(weight*((1-x.raw)/(1-q))), 0)
 	l.fit.add(x.logit, 0, weight)
 }
 
@@ -97,25 +111,33 @@ func (l *learner) tick(p *Params) bool {
 	if l.seen%tickEvery != 0 {
 		return false
 	}
-	keep := keepOf(p.HalfLife)
+	keep := keepOf(p.HalfLife, l.seen)
 	l.cal = l.fit.calibrator()
 	l.fit.age(keep)
 	l.metrics.age(keep)
 	return true
 }
 
-// keepOf is what is left after a tick of a sum with that half-life.
-func keepOf(halfLife float64) float64 { return exp(max(-math.Ln2*tickEvery/halfLife, -maxLogit)) }
+// keepOf is what is left after a tick of a sum with that half-life. While a trainer is young it forgets faster, (k/(k+1))² at tick k:
+// what the model said when it knew little should not count for long.
+func keepOf(halfLife float64, seen uint64) float64 {
+	k := float64(seen/tickEvery) + youth
+	young := k / (k + 1)
+	return min(exp(max(-math.Ln2*tickEvery/halfLife, -maxLogit)), float64(young*young))
+}
+
+// youth is at which tick a trainer starts to count.
+const youth = 8
 
 // table freezes the weights.
-func (l *learner) table(p *Params) table {
+func (l *learner) table() table {
 	t := emptyTable(l.bits)
 	t.prior, t.cal = l.prior, l.fit.calibrator()
 	for i, c := range l.coords {
 		if c.n == 0 {
 			continue
 		}
-		w := math.RoundToEven(float64(c.weight(p) * weightScale))
+		w := math.RoundToEven(float64(c.mean * weightScale))
 		t.weights[i] = int16(min(max(w, -math.MaxInt16), math.MaxInt16))
 		t.known[i] = knownOf(c.n)
 	}

@@ -17,7 +17,7 @@ const (
 	// minSlotFactor bounds factors from below: prices are divided by them.
 	minSlotFactor = 0.01
 	// slotMemory is how many times longer factors remember than the calibrator: pages change less often than tastes.
-	slotMemory = 8
+	slotMemory = 4
 )
 
 func newSlotStats() slotStats {
@@ -35,9 +35,9 @@ func (s *slotStats) add(slot int, expected float64, clicked bool, weight float64
 	}
 }
 
-func (s *slotStats) tick(p *Params) {
+func (s *slotStats) tick(p *Params, seen uint64) {
 	s.estimate()
-	keep := keepOf(slotMemory * p.HalfLife)
+	keep := keepOf(slotMemory*p.HalfLife, seen)
 	for i := range s.clicks {
 		s.clicks[i] = float64(s.clicks[i] * keep)
 		s.expected[i] = float64(s.expected[i] * keep)

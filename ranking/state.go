@@ -78,7 +78,7 @@ func (l *learner) append(dst []byte) []byte {
 	for i, c := range l.coords {
 		if c != (coord{}) {
 			dst = binary.AppendUvarint(dst, uint64(i-last))
-			dst = appendFloat(appendFloat(dst, c.z), c.n)
+			dst = appendFloat(appendFloat(appendFloat(dst, c.z), c.n), c.mean)
 			last = i
 		}
 	}
@@ -95,10 +95,11 @@ func (d *decoder) learner(l *learner, highest float64) {
 	}
 	d.progress(&l.metrics)
 	half := 1<<(l.bits-1) - 1
-	d.sparse(l.bits, 16, func(i int, b []byte) bool {
-		c := coord{math.Float64frombits(binary.LittleEndian.Uint64(b)), math.Float64frombits(binary.LittleEndian.Uint64(b[8:]))}
+	d.sparse(l.bits, 24, func(i int, b []byte) bool {
+		float := func(at int) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(b[at:])) }
+		c := coord{z: float(0), n: float(8), mean: float(16)}
 		l.coords[i] = c
-		return i&half != 0 && finite(c.z) && finite(c.n) && c.n >= 0 && c != (coord{})
+		return i&half != 0 && finite(c.z) && finite(c.mean) && finite(c.n) && c.n >= 0 && c != (coord{})
 	})
 	t := table{bits: l.bits, weights: make([]int16, 1<<l.bits), known: make([]uint8, 1<<l.bits), prior: l.prior, cal: l.cal}
 	t.check("", highest, func(string, ...any) { d.bad = true })

@@ -11,14 +11,14 @@ type Params struct {
 	ClickBits, ConversionBits uint8
 	// Alpha and Beta make the learning rate of a weight, Alpha/(Beta+√n); L1 and L2 hold weights near 0: Algorithm 1.
 	Alpha, Beta, L1, L2 float64
-	// HalfLife is after how many examples one counts half for the calibrator and the recent metrics. Slot factors remember eight times
+	// HalfLife is after how many examples one counts half for the calibrator and the recent metrics. Slot factors remember four times
 	// as long.
 	HalfLife float64
 }
 
 // DefaultParams are the parameters that docs/ranking.md measures.
 func DefaultParams() Params {
-	return Params{ClickBits: MaxBits, ConversionBits: 18, Alpha: 0.05, Beta: 1, L1: 1, L2: 1, HalfLife: 1e6}
+	return Params{ClickBits: MaxBits, ConversionBits: 18, Alpha: 0.07, Beta: 1, L1: 1, L2: 1, HalfLife: 4e6}
 }
 
 func (p Params) check() error {
@@ -103,7 +103,7 @@ func (t *Trainer) LearnClick(ex *Example) float64 {
 	slots.add(slot, x.first, ex.Clicked, ex.weight())
 	if t.click.tick(&t.p) {
 		for i := range t.slots {
-			t.slots[i].tick(&t.p)
+			t.slots[i].tick(&t.p, t.click.seen)
 		}
 	}
 	return x.served
@@ -137,7 +137,7 @@ func (t *Trainer) LearnLateConversion(ex *Example) {
 
 // Snapshot is the model as it is now, under a name of 1 to 64 bytes.
 func (t *Trainer) Snapshot(version string) *Snapshot {
-	s := &Snapshot{Version: version, click: t.click.table(&t.p), convert: t.convert.table(&t.p)}
+	s := &Snapshot{Version: version, click: t.click.table(), convert: t.convert.table()}
 	for i := range t.slots {
 		s.slots[i] = t.slots[i].factors()
 	}
