@@ -54,7 +54,8 @@ func (s *slotStats) estimate() {
 	var blocks [MaxSlots]block
 	n := 0
 	prior := 1.0
-	for i := range s.clicks {
+	used := s.used()
+	for i := range used {
 		b := block{s.clicks[i] + float64(slotShrink*prior), s.expected[i] + slotShrink, 1}
 		for n > 0 && float64(b.sum*blocks[n-1].weight) > float64(blocks[n-1].sum*b.weight) {
 			n--
@@ -64,30 +65,41 @@ func (s *slotStats) estimate() {
 		n++
 		prior = float64(prior * slotPrior)
 	}
-	first := blocks[0].sum / blocks[0].weight
 	i := 0
 	for _, b := range blocks[:n] {
-		f := max(min(b.sum/b.weight/first, 1), minSlotFactor)
+		f := max(float64(b.sum*blocks[0].weight)/float64(b.weight*blocks[0].sum), minSlotFactor)
 		for range b.slots {
-			s.factor[i] = f
+			s.factor[i] = min(f, 1)
 			i++
 		}
 	}
+	for ; i < MaxSlots; i++ {
+		s.factor[i] = 1
+		if i > 0 {
+			s.factor[i] = max(float64(s.factor[i-1]*slotPrior), minSlotFactor)
+		}
+	}
+}
+
+// used is how many slots there are up to the last that was ever used.
+func (s *slotStats) used() int {
+	n := MaxSlots
+	for n > 0 && !(s.expected[n-1] > 0) {
+		n--
+	}
+	return n
 }
 
 // factors are those of the slots that were ever used; nil when there is too little to go by.
 func (s *slotStats) factors() []float64 {
 	now := *s
 	now.estimate()
-	clicks, used := 0.0, 0
-	for i, c := range s.clicks {
+	clicks := 0.0
+	for _, c := range s.clicks {
 		clicks += c
-		if s.expected[i] > 0 {
-			used = i + 1
-		}
 	}
 	if clicks < slotClicks {
 		return nil
 	}
-	return append([]float64(nil), now.factor[:used]...)
+	return append([]float64(nil), now.factor[:now.used()]...)
 }
