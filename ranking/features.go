@@ -162,8 +162,13 @@ func (it *Item) keys() keys {
 		kCampaign:  mix(uint64(it.CampaignID), keySalt+kCampaign),
 		kAdAccount: mix(uint64(it.AdAccountID), keySalt+kAdAccount),
 		kCategory:  mix(categoryCode(it.Category), keySalt+kCategory),
-		kGoal:      mix(1+uint64(objectiveCode(it.Objective))<<8+uint64(billableCode(it.BillableEvent)), keySalt+kGoal),
+		kGoal:      mix(goalCode(it), keySalt+kGoal),
 	}
+}
+
+// goalCode is never 0.
+func goalCode(it *Item) uint64 {
+	return 1 + uint64(objectiveCode(it.Objective))<<8 + uint64(billableCode(it.BillableEvent))
 }
 
 // categoryCode is the first eight bytes of a category, the first one lowest.
@@ -223,7 +228,7 @@ func tailed(context int) bool { return context == fQuery || context == fUser }
 
 // bucket is where a 64-bit hash falls: multiplicative hashing keeps the high bits.
 func bucket(h uint64, bits uint8, tail bool) uint32 {
-	i := uint32(h >> (65 - bits))
+	i := uint32(h >> ((65 - bits) & 63))
 	if tail {
 		i |= 1 << (bits - 1)
 	}

@@ -74,16 +74,23 @@ func (t *table) shared(f *Features) int64 {
 	return sum
 }
 
-// item sums the weights that an ad adds.
+// item sums the weights that an ad adds: those of crosses, unrolled, since this is most of what scoring costs.
 func (t *table) item(f *Features, it *Item) int64 {
-	var sum int64
-	k := it.keys()
-	for _, c := range crosses {
-		h := k[c.key]
-		if c.context != alone {
-			h *= uint64(f[c.context])
-		}
-		sum += int64(t.weights[bucket(h, t.bits, tailed(c.context))])
-	}
-	return sum
+	w := t.weights
+	shift := (65 - t.bits) & 63 // the mask says to the compiler that no shift is beyond 63
+	tail := uint64(1) << ((t.bits - 1) & 63)
+	ad := mix(uint64(it.AdID), keySalt+kAd)
+	group := mix(uint64(it.AdGroupID), keySalt+kAdGroup)
+	camp := mix(uint64(it.CampaignID), keySalt+kCampaign)
+	account := mix(uint64(it.AdAccountID), keySalt+kAdAccount)
+	category := mix(categoryCode(it.Category), keySalt+kCategory)
+	goal := mix(goalCode(it), keySalt+kGoal)
+	demography, i1, i2, i3 := uint64(f[fDemography]), uint64(f[fInterest1]), uint64(f[fInterest2]), uint64(f[fInterest3])
+	a := int64(w[ad>>shift]) + int64(w[group>>shift]) + int64(w[camp>>shift]) + int64(w[account>>shift]) + int64(w[category>>shift])
+	b := int64(w[goal*uint64(f[fPlacement])>>shift]) + int64(w[ad*uint64(f[fPlacement])>>shift]) + int64(w[ad*uint64(f[fCountry])>>shift]) +
+		int64(w[ad*demography>>shift]) + int64(w[ad*uint64(f[fAppType])>>shift])
+	c := int64(w[ad*i1>>shift]) + int64(w[ad*i2>>shift]) + int64(w[ad*i3>>shift]) +
+		int64(w[category*demography>>shift]) + int64(w[category*i1>>shift]) + int64(w[category*i2>>shift]) + int64(w[category*i3>>shift])
+	d := int64(w[camp*uint64(f[fHours])>>shift]) + int64(w[camp*uint64(f[fQuery])>>shift|tail]) + int64(w[account*uint64(f[fUser])>>shift|tail])
+	return a + b + c + d
 }
