@@ -24,7 +24,7 @@ type coord struct{ z, n, mean float64 }
 // Non-smooth Optimization", ICML 2013, section 4, with η = meanOrder − 1): the last one still sways with the last clicks. Time is
 // counted in information, so that a weight of which little is known moves at once.
 const (
-	meanOrder = 4
+	meanOrder = 3
 	// meanMemory is how much information, in clicks, the mean reaches back over at most: tastes change.
 	meanMemory = 50_000
 )

@@ -109,18 +109,18 @@ func TestFeaturesTellContextsApart(t *testing.T) {
 		Interests: []string{"a", "b", "c"}, Query: "q", UserHash: 7,
 	}
 	for i, change := range []func(c *Context){
-		fPlacement: func(c *Context) { c.Placement = "SEARCH" },
-		fCountry:   func(c *Context) { c.Country = "DE" },
-		fRegion:    func(c *Context) { c.Region = "US-NV" },
+		fPlacement:  func(c *Context) { c.Placement = "SEARCH" },
+		fCountry:    func(c *Context) { c.Country = "DE" },
+		fRegion:     func(c *Context) { c.Region = "US-NV" },
 		fDemography: func(c *Context) { c.Age = 35 },
-		fAppType:   func(c *Context) { c.AppType = "ipad" },
-		fLocale:    func(c *Context) { c.Locale = "de" },
-		fHours:     func(c *Context) { c.HourOfWeek = 12 },
-		fInterest1: func(c *Context) { c.Interests = []string{"x", "b", "c"} },
-		fInterest2: func(c *Context) { c.Interests = []string{"a", "x", "c"} },
-		fInterest3: func(c *Context) { c.Interests = []string{"a", "b", "a", "b", "x"} },
-		fQuery:     func(c *Context) { c.Query = "r" },
-		fUser:      func(c *Context) { c.UserHash = 8 },
+		fAppType:    func(c *Context) { c.AppType = "ipad" },
+		fLocale:     func(c *Context) { c.Locale = "de" },
+		fHours:      func(c *Context) { c.HourOfWeek = 12 },
+		fInterest1:  func(c *Context) { c.Interests = []string{"x", "b", "c"} },
+		fInterest2:  func(c *Context) { c.Interests = []string{"a", "x", "c"} },
+		fInterest3:  func(c *Context) { c.Interests = []string{"a", "b", "a", "b", "x"} },
+		fQuery:      func(c *Context) { c.Query = "r" },
+		fUser:       func(c *Context) { c.UserHash = 8 },
 	} {
 		c := base
 		change(&c)

@@ -21,6 +21,7 @@ import (
 type benchCmd struct {
 	Targeting benchTargetingCmd `cmd:"" help:"Time the matching of ads beside other ways to do it, on the same generated ads and queries, and compare the answers."`
 	Index     benchIndexCmd     `cmd:"" help:"Take a market through Postgres, the indexer and Redis into nodes, and time each part, also while ads change."`
+	Model     benchModelCmd     `cmd:"" help:"Train the click model on a made-up world whose truth is known, or on the log of a real feed, and judge what it predicts."`
 	Audiences benchAudiencesCmd `cmd:"" help:"Upload many memberships to a server of its own, then empty its Redis; time and weigh it."`
 }
 

@@ -27,8 +27,10 @@ var notLeaves = map[string][]string{
 	"internal/devstack": {"internal/testenv", "internal/torture", "cmd"}, // starts servers: nothing that serves depends on it
 	"internal/testenv":  {},                                              // test files only, see mayTest
 
-	"internal/openbandit":          {"internal/openbandit/postgres", "cmd"}, // a driver of the server, no part of it
+	"internal/openbandit":          {"internal/openbandit/postgres", "internal/modelbench", "cmd"}, // a driver of the server, no part of it
 	"internal/openbandit/postgres": {"cmd"},
+
+	"internal/modelbench": {"cmd"}, // measures ranking
 
 	// Ends processes at named places in builds with the tag faults, and is empty otherwise. The core never names a place to die at.
 	"internal/failpoint": {"event", "budget/postgres", "internal/torture"},
@@ -63,6 +65,7 @@ var directions = []row{
 	{"loadtest/*", nil, "a load generator that shares code with its target shares its mistakes"},
 	{"tools/*", nil, "developer tools, in a module of their own"},
 
+	{"internal/modelbench", with("ranking", "campaign", "internal/openbandit"), "trains and judges models; nothing that serves depends on it"},
 	{"internal/targetbench", with("targeting", "campaign"), "asks the engine and the rule, and shares nothing with what serves"},
 	{"internal/targetbench/redis", with("internal/targetbench", "targeting"), "a competitor of the engine"},
 	{"internal/targetbench/postgres", with("internal/targetbench", "campaign"), "lays out the tables of a market"},

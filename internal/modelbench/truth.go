@@ -25,7 +25,7 @@ const (
 	// MaxOverBayes is how far the normalised entropy may be above that of the true probabilities, as a share.
 	MaxOverBayes = 0.005
 	// heldOut is the part of the impressions, the last one, that is scored by a snapshot and not learned.
-	heldOut = 20
+	heldOut = 40
 	// minSlice is how many held-out impressions make a slice that counts.
 	minSlice = 10_000
 	// lateOneIn clicks comes lateBy impressions after its window has closed.
@@ -91,9 +91,9 @@ func (t *Truth) Wrong() error {
 
 // tally sums over impressions.
 type tally struct {
-	n                          int
-	predicted, truth           float64
-	lossOfModel, lossOfTruth   float64
+	n                        int
+	predicted, truth         float64
+	lossOfModel, lossOfTruth float64
 }
 
 func (t *tally) add(p, truth float64) {

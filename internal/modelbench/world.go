@@ -38,9 +38,9 @@ var (
 
 // user is one who looks.
 type user struct {
-	features                         ranking.Features
+	features                          ranking.Features
 	country, region, gender, age, app int
-	interests                        []int
+	interests                         []int
 }
 
 // ad is one that is shown. taste is the part of its logit that does not depend on who looks.
@@ -57,7 +57,7 @@ type world struct {
 	users []user
 	ads   []ad
 	// moments are the features of placement, query and hour.
-	moments [len(placementNames)][queries][hourParts]ranking.Features
+	moments               [len(placementNames)][queries][hourParts]ranking.Features
 	userOf, adOf, queryOf *zipf
 	base                  [len(placementNames)]float64
 }
@@ -102,7 +102,7 @@ func newWorld(seed uint64) *world {
 	w.makeAds(r)
 	w.makeMoments()
 	for p, name := range placementNames {
-		w.base[p] = map[string]float64{"BROWSE": -4.2, "SEARCH": -3.7, "OTHER": -4.5}[name]
+		w.base[p] = map[string]float64{"BROWSE": -3.85, "SEARCH": -3.45, "OTHER": -4.1}[name]
 	}
 	return w
 }
@@ -145,7 +145,7 @@ func (w *world) makeMoments() {
 
 // effect is the normal effect of a pair of values, the same whenever it is asked for.
 func (w *world) effect(sd float64, kind, a, b int) float64 {
-	h := splitmix(splitmix(splitmix(w.seed^uint64(kind)<<48) + uint64(a)) + uint64(b))
+	h := splitmix(splitmix(splitmix(w.seed^uint64(kind)<<48)+uint64(a)) + uint64(b))
 	u1 := (float64(h>>11) + 0.5) / (1 << 53)
 	u2 := float64(splitmix(h)>>11) / (1 << 53)
 	return sd * math.Sqrt(-2*math.Log(u1)) * math.Cos(2*math.Pi*u2)
