@@ -126,17 +126,15 @@ func hashText(kind uint64, s string) uint32 {
 
 func fold(h uint64) uint32 { return max(1, uint32(h>>32)) }
 
-// mix spreads an id of a kind over 64 bits; 0 stays 0, everything else becomes an odd number (the finaliser is that of MurmurHash3).
+// mix spreads an id of a kind over 64 bits; 0 stays 0, everything else becomes an odd number (two rounds of
+// multiplication with the constants of MurmurHash3: only high bits are used).
 func mix(id, kind uint64) uint64 {
 	if id == 0 {
 		return 0
 	}
-	h := id ^ (kind+1)*0x9e3779b97f4a7c15
-	h ^= h >> 33
-	h *= 0xff51afd7ed558ccd
-	h ^= h >> 33
-	h *= 0xc4ceb9fe1a85ec53
-	return (h ^ h>>33) | 1
+	h := (id ^ (kind+1)*0x9e3779b97f4a7c15) * 0xff51afd7ed558ccd
+	h = (h ^ h>>32) * 0xc4ceb9fe1a85ec53
+	return h | 1
 }
 
 // The kinds of hash that an item has.
@@ -162,13 +160,13 @@ func (it *Item) keys() keys {
 		kCampaign:  mix(uint64(it.CampaignID), keySalt+kCampaign),
 		kAdAccount: mix(uint64(it.AdAccountID), keySalt+kAdAccount),
 		kCategory:  mix(categoryCode(it.Category), keySalt+kCategory),
-		kGoal:      mix(goalCode(it), keySalt+kGoal),
+		kGoal:      mix(goalCode(objectiveCode(it.Objective), it), keySalt+kGoal),
 	}
 }
 
 // goalCode is never 0.
-func goalCode(it *Item) uint64 {
-	return 1 + uint64(objectiveCode(it.Objective))<<8 + uint64(billableCode(it.BillableEvent))
+func goalCode(objective int, it *Item) uint64 {
+	return 1 + uint64(objective)<<8 + uint64(billableCode(it.BillableEvent))
 }
 
 // categoryCode is the first eight bytes of a category, the first one lowest.

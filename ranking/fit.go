@@ -5,11 +5,11 @@ import "math"
 // fit is what a calibrator is fitted to: how often examples were positive, by predicted logit.
 type fit struct{ bins [fitBins]fitBin }
 
-// Bins are a quarter of a logit wide, from -12 to 4.
+// Bins are a sixteenth of a logit wide, from -12 to 4: with a quarter, taking a bin for its mean predicted 0.26 % too much.
 const (
-	fitBins  = 64
+	fitBins  = 256
 	fitFrom  = -12
-	fitWidth = 0.25
+	fitWidth = 1.0 / 16
 )
 
 // fitBin sums over examples; logits is the sum of exposure times logit.

@@ -12,7 +12,8 @@ func exp(x float64) float64 {
 		ln2Hi = 6.93147180369123816490e-01 // Cody and Waite's split, as in package math
 		ln2Lo = 1.90821492927058770002e-10
 	)
-	k := math.Floor(float64(x*math.Log2E) + 0.5)
+	const shifter = 3 << 51 // adding it rounds to an integer, half to even
+	k := (float64(x*math.Log2E) + shifter) - shifter
 	r := (x - float64(k*ln2Hi)) - float64(k*ln2Lo)
 	r2 := float64(r * r)
 	r4 := float64(r2 * r2)

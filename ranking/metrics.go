@@ -183,7 +183,7 @@ func (m *progress) report() Progress {
 // The bounds of [Gate].
 const (
 	// GatePositives is how many recent clicks (or conversions) there must be before a model is judged.
-	GatePositives = 200
+	GatePositives = 1000
 	// GateCalibration is how far recent calibration may be from 1, either way, as a factor.
 	GateCalibration = 1.25
 	// GateEntropy is the worst recent normalised entropy: a model that is worse than a constant has gone astray.

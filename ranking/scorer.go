@@ -21,7 +21,8 @@ func (s *Snapshot) Scorer(f *Features) Scorer {
 // PCTR is the probability that the ad, shown on the first slot, is clicked: calibrated, in (0, MaxCTR].
 func (sc *Scorer) PCTR(it *Item) float64 {
 	t := &sc.s.click
-	return min(sigmoid(t.logit(sc.placement, it, sc.click+t.item(&sc.f, it))), MaxCTR)
+	objective := objectiveCode(it.Objective)
+	return min(sigmoid(t.logit(sc.placement, objective, sc.click+t.item(&sc.f, it, objective))), MaxCTR)
 }
 
 // PCVR is the probability that a click on the ad leads to a conversion: calibrated, in (0, MaxCVR].
@@ -30,7 +31,8 @@ func (sc *Scorer) PCVR(it *Item) float64 {
 	if !sc.converts {
 		sc.convert, sc.converts = t.shared(&sc.f), true
 	}
-	return min(sigmoid(t.logit(sc.placement, it, sc.convert+t.item(&sc.f, it))), MaxCVR)
+	objective := objectiveCode(it.Objective)
+	return min(sigmoid(t.logit(sc.placement, objective, sc.convert+t.item(&sc.f, it, objective))), MaxCVR)
 }
 
 // Uncertain is the calibrated logit of a click and its standard error: a normal approximation of the posterior with independent
@@ -53,7 +55,8 @@ func (sc *Scorer) Uncertain(it *Item) (logit, stderr float64) {
 		}
 		variance += t.variance(h, tailed(c.context))
 	}
-	return t.logit(sc.placement, it, sc.click+t.item(&sc.f, it)),
+	objective := objectiveCode(it.Objective)
+	return t.logit(sc.placement, objective, sc.click+t.item(&sc.f, it, objective)),
 		float64(t.cal.Kappa * math.Sqrt(float64(variance)/varianceScale))
 }
 
@@ -61,8 +64,8 @@ func (sc *Scorer) Uncertain(it *Item) (logit, stderr float64) {
 func (s *Snapshot) PCTROf(logit float64) float64 { return min(sigmoid(logit), MaxCTR) }
 
 // logit is the calibrated logit of a sum of weights.
-func (t *table) logit(placement int, it *Item, sum int64) float64 {
-	return t.cal.logit(t.prior[placement][objectiveCode(it.Objective)] + float64(sum)/weightScale)
+func (t *table) logit(placement, objective int, sum int64) float64 {
+	return t.cal.logit(t.prior[placement][objective] + float64(sum)/weightScale)
 }
 
 // shared sums the weights of a context.
@@ -75,7 +78,7 @@ func (t *table) shared(f *Features) int64 {
 }
 
 // item sums the weights that an ad adds: those of crosses, unrolled, since this is most of what scoring costs.
-func (t *table) item(f *Features, it *Item) int64 {
+func (t *table) item(f *Features, it *Item, objective int) int64 {
 	w := t.weights
 	shift := (65 - t.bits) & 63 // the mask says to the compiler that no shift is beyond 63
 	tail := uint64(1) << ((t.bits - 1) & 63)
@@ -84,7 +87,7 @@ func (t *table) item(f *Features, it *Item) int64 {
 	camp := mix(uint64(it.CampaignID), keySalt+kCampaign)
 	account := mix(uint64(it.AdAccountID), keySalt+kAdAccount)
 	category := mix(categoryCode(it.Category), keySalt+kCategory)
-	goal := mix(goalCode(it), keySalt+kGoal)
+	goal := mix(goalCode(objective, it), keySalt+kGoal)
 	demography, i1, i2, i3 := uint64(f[fDemography]), uint64(f[fInterest1]), uint64(f[fInterest2]), uint64(f[fInterest3])
 	a := int64(w[ad>>shift]) + int64(w[group>>shift]) + int64(w[camp>>shift]) + int64(w[account>>shift]) + int64(w[category>>shift])
 	b := int64(w[goal*uint64(f[fPlacement])>>shift]) + int64(w[ad*uint64(f[fPlacement])>>shift]) + int64(w[ad*uint64(f[fCountry])>>shift]) +

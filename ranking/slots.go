@@ -11,7 +11,7 @@ const (
 	// slotPrior is how much of a slot's factor the next has, before anything is known.
 	slotPrior = 0.9
 	// slotShrink is how many expected clicks the prior counts for.
-	slotShrink = 50
+	slotShrink = 10
 	// slotClicks is how many clicks a placement must have before its factors are given out.
 	slotClicks = 100
 	// minSlotFactor bounds factors from below: prices are divided by them.

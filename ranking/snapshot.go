@@ -20,7 +20,7 @@ const MaxSlots = 20
 
 // Limits of a table of weights: 1<<bits buckets.
 const (
-	MinBits = 1
+	MinBits = 2
 	MaxBits = 22
 )
 

@@ -3,8 +3,8 @@ package ranking
 import "math"
 
 // priorPrecision is what is taken to be known of a weight before any example: the inverse of its variance. An ad of which nothing is
-// known, not even of its account, has some twenty such weights, so a logit with a standard error of about 1.
-const priorPrecision = 20
+// known, not even of its account, has some twenty such weights, so a logit with a standard error of about a half.
+const priorPrecision = 100
 
 // The variance of a weight is 1/(priorPrecision + n), n the sum of its squared gradients, which approximates its Fisher information.
 // Snapshots hold it as a byte q: 2^(-q/knownPerOctave)/priorPrecision.
