@@ -114,17 +114,19 @@ func (l *learner) tick(p *Params) bool {
 	keep := keepOf(p.HalfLife, l.seen)
 	l.cal = l.fit.calibrator()
 	l.fit.age(keep)
-	l.metrics.age(keep)
+	l.metrics.age(keepOf(p.HalfLife/recentMemory, l.seen))
 	return true
 }
 
-// keepOf is what is left after a tick of a sum with that half-life. While a trainer is young it forgets faster, (k/(k+1))² at tick k:
+// keepOf is what is left after a tick of a sum with that half-life. While a trainer is young it forgets faster, k/(k+1) at tick k:
 // what the model said when it knew little should not count for long.
 func keepOf(halfLife float64, seen uint64) float64 {
 	k := float64(seen/tickEvery) + youth
-	young := k / (k + 1)
-	return min(exp(max(-math.Ln2*tickEvery/halfLife, -maxLogit)), float64(young*young))
+	return min(exp(max(-math.Ln2*tickEvery/halfLife, -maxLogit)), k/(k+1))
 }
+
+// recentMemory is how many times sooner the recent metrics forget: they are to show a model that goes astray.
+const recentMemory = 10
 
 // youth is at which tick a trainer starts to count.
 const youth = 8

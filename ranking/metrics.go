@@ -16,7 +16,7 @@ type Metrics struct {
 
 // Progress are the metrics of one model.
 type Progress struct {
-	// Overall is over all examples; Recent forgets with the half-life of [Params].
+	// Overall is over all examples; Recent forgets with a tenth of the half-life of [Params].
 	Overall, Recent Sums
 	// Slices are over all examples, in order of name, such as "ad=17", "country=5ad1f2c3" (hashed), "placement=BROWSE", "slot=2".
 	Slices []Slice

@@ -8,9 +8,9 @@ type Scorer struct {
 	f         Features
 	placement int
 	// shared is the sum of the weights of the context, in steps.
-	click, convert       int64
-	converts             bool
-	clickVar, convertVar int64
+	click, convert int64
+	converts       bool
+	clickVar       int64 // -1 before it is asked for
 }
 
 // Scorer sums what all ads of a request share.

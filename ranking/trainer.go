@@ -11,14 +11,14 @@ type Params struct {
 	ClickBits, ConversionBits uint8
 	// Alpha and Beta make the learning rate of a weight, Alpha/(Beta+√n); L1 and L2 hold weights near 0: Algorithm 1.
 	Alpha, Beta, L1, L2 float64
-	// HalfLife is after how many examples one counts half for the calibrator and the recent metrics. Slot factors remember four times
-	// as long.
+	// HalfLife is after how many examples one counts half for the calibrator. Slot factors remember four times as long, the recent
+	// metrics a tenth of it.
 	HalfLife float64
 }
 
 // DefaultParams are the parameters that docs/ranking.md measures.
 func DefaultParams() Params {
-	return Params{ClickBits: MaxBits, ConversionBits: 18, Alpha: 0.07, Beta: 1, L1: 1, L2: 1, HalfLife: 4e6}
+	return Params{ClickBits: MaxBits, ConversionBits: 18, Alpha: 0.07, Beta: 1, L1: 1, L2: 1, HalfLife: 1e7}
 }
 
 func (p Params) check() error {

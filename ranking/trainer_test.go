@@ -68,7 +68,7 @@ func TestLearns(t *testing.T) {
 		ex := Example{Item: Item{AdID: ad + 1, CampaignID: campaign.CampaignID(ad + 1), Objective: campaign.Awareness, Category: "IAB1"}}
 		sc := s.Scorer(&f)
 		require.InEpsilon(t, truth(&ex), sc.PCTR(&ex.Item), 0.2, "ad %d", ad+1)
-		require.InEpsilon(t, 0.2, sc.PCVR(&ex.Item), 0.15)
+		require.InEpsilon(t, 0.2, sc.PCVR(&ex.Item), 0.3)
 		x, stderr := sc.Uncertain(&ex.Item)
 		require.Less(t, math.Abs(x-logit(truth(&ex))), 3*stderr)
 		_, unknown := sc.Uncertain(&Item{AdID: 99, CampaignID: 99, AdAccountID: 99})
@@ -161,11 +161,11 @@ func TestGradientOfTheExaminationHypothesis(t *testing.T) {
 		x, factor := rapid.Float64Range(-6, 1).Draw(t, "x"), rapid.Float64Range(0.05, 1).Draw(t, "factor")
 		positive := rapid.Bool().Draw(t, "positive")
 		lossAt := func(x float64) float64 {
-			if q := factor * sigmoid(x); positive {
+			q := factor * sigmoid(x)
+			if positive {
 				return -math.Log(q)
-			} else {
-				return -math.Log1p(-q)
 			}
+			return -math.Log1p(-q)
 		}
 		const h = 1e-5
 		slope := (lossAt(x+h) - lossAt(x-h)) / (2 * h)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"gavel/internal/modelbench"
 	"gavel/internal/targetbench"
 	"gavel/internal/testenv"
 )
@@ -88,4 +89,19 @@ func TestBenchIndex(t *testing.T) {
 		require.Positive(t, values[what], what)
 	}
 	require.Error(t, run(t.Context(), []string{"bench", "index", "--ads", "0"}, benchWorld(&out)))
+}
+
+func TestBenchModel(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	err := run(t.Context(), []string{"bench", "model", "--impressions", "100000", "--json"}, benchWorld(&out))
+	require.ErrorIs(t, err, errUnclean, "so few impressions do not teach enough, and that is said")
+	var res modelbench.Truth
+	require.NoError(t, json.Unmarshal(out.Bytes(), &res), "an object and nothing else")
+	require.Equal(t, 97_500, res.Impressions)
+
+	out.Reset()
+	require.Error(t, run(t.Context(), []string{"bench", "model", "--impressions", "10"}, benchWorld(&out)))
+	require.Error(t, run(t.Context(), []string{"bench", "model", "--openbandit", t.TempDir()}, benchWorld(&out)))
+	require.Empty(t, out.String())
 }

@@ -107,7 +107,7 @@ func (f *Feed) choose(ctx context.Context, train []ranking.Example) (*ranking.Tr
 				return nil, err
 			}
 			p := ranking.DefaultParams()
-			p.ClickBits, p.ConversionBits, p.Alpha, p.L1, p.L2 = 18, 1, alpha, 0, l2
+			p.ClickBits, p.ConversionBits, p.Alpha, p.L1, p.L2 = 18, ranking.MinBits, alpha, 0, l2
 			t, err := ranking.NewTrainer(p)
 			if err != nil {
 				return nil, err
@@ -137,7 +137,7 @@ func (f *Feed) choose(ctx context.Context, train []ranking.Example) (*ranking.Tr
 
 // bootstrap resamples the test rows, the model's and the items' losses of a row together.
 func (f *Feed) bootstrap(test []ranking.Example, model, item []float64) {
-	r := rand.New(rand.NewPCG(1, 5))
+	r := rand.New(rand.NewPCG(1, 5)) //nolint:gosec // a run must be repeatable
 	var differences []float64
 	for len(differences) < resamples {
 		clicked, difference := 0, 0.0

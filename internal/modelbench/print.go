@@ -6,24 +6,24 @@ import (
 )
 
 // Print says what a run has shown.
-func (t *Truth) Print(w io.Writer) {
-	fmt.Fprintf(w, "learned              %d impressions, %d clicks (%.2f %%), %d of them late; %d conversions\n", t.Impressions, t.Clicks, 100*t.CTR, t.LateClicks, t.Conversions)
-	fmt.Fprintf(w, "predicted            %d impressions\n", t.HeldOut)
-	fmt.Fprintf(w, "normalised entropy   %.5f; of the true probabilities %.5f: %.2f %% above\n", t.Model, t.Bayes, 100*t.OverBayes)
-	fmt.Fprintf(w, "calibration          %.4f\n", t.Calibration)
-	low, high := t.worst()
-	fmt.Fprintf(w, "  of %3d slices      %.4f (%s) to %.4f (%s)\n", len(t.Slices), low.Calibration, low.Name, high.Calibration, high.Name)
-	fmt.Fprintf(w, "slot factors         at most %.1f %% off\n", 100*t.SlotError)
-	fmt.Fprintf(w, "two standard errors  hold %.2f %% of the true logits\n", 100*t.Coverage)
-	fmt.Fprintf(w, "conversions          normalised entropy %.2f %% above, calibration %.4f\n", 100*t.ConversionOverBayes, t.ConversionCalibration)
-	fmt.Fprintf(w, "progressive, recent  normalised entropy %.5f, calibration %.4f, against drawn clicks\n", t.Progressive, t.ProgressiveCalibration)
+func (res *Truth) Print(w io.Writer) {
+	fmt.Fprintf(w, "learned              %d impressions, %d clicks (%.2f %%), %d of them late; %d conversions\n", res.Impressions, res.Clicks, 100*res.CTR, res.LateClicks, res.Conversions)
+	fmt.Fprintf(w, "predicted            %d impressions\n", res.HeldOut)
+	fmt.Fprintf(w, "normalised entropy   %.5f; of the true probabilities %.5f: %.2f %% above\n", res.Model, res.Bayes, 100*res.OverBayes)
+	fmt.Fprintf(w, "calibration          %.4f\n", res.Calibration)
+	low, high := res.worst()
+	fmt.Fprintf(w, "  of %3d slices      %.4f (%s) to %.4f (%s)\n", len(res.Slices), low.Calibration, low.Name, high.Calibration, high.Name)
+	fmt.Fprintf(w, "slot factors         at most %.1f %% off\n", 100*res.SlotError)
+	fmt.Fprintf(w, "two standard errors  hold %.2f %% of the true logits\n", 100*res.Coverage)
+	fmt.Fprintf(w, "conversions          normalised entropy %.2f %% above, calibration %.4f\n", 100*res.ConversionOverBayes, res.ConversionCalibration)
+	fmt.Fprintf(w, "progressive, recent  normalised entropy %.5f, calibration %.4f, against drawn clicks\n", res.Progressive, res.ProgressiveCalibration)
 	fmt.Fprintf(w, "cost                 %.1f s, %.0f ns an example; snapshot %.1f MB, state %.1f MB\n",
-		t.TrainSeconds, t.NSPerExample, float64(t.SnapshotBytes)/1e6, float64(t.StateBytes)/1e6)
+		res.TrainSeconds, res.NSPerExample, float64(res.SnapshotBytes)/1e6, float64(res.StateBytes)/1e6)
 }
 
 // worst are the slices of the least and the most calibration.
-func (t *Truth) worst() (low, high Slice) {
-	for i, s := range t.Slices {
+func (res *Truth) worst() (low, high Slice) {
+	for i, s := range res.Slices {
 		if i == 0 || s.Calibration < low.Calibration {
 			low = s
 		}

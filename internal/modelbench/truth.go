@@ -73,15 +73,15 @@ type Slice struct {
 }
 
 // Wrong says which of the bounds a run has missed.
-func (t *Truth) Wrong() error {
+func (res *Truth) Wrong() error {
 	var problems []error
-	if !(t.OverBayes <= MaxOverBayes) {
-		problems = append(problems, fmt.Errorf("the normalised entropy is %.2f %% above the optimum, more than %.1f %%", 100*t.OverBayes, 100*MaxOverBayes))
+	if !(res.OverBayes <= MaxOverBayes) {
+		problems = append(problems, fmt.Errorf("the normalised entropy is %.2f %% above the optimum, more than %.1f %%", 100*res.OverBayes, 100*MaxOverBayes))
 	}
-	if !(t.Calibration >= 0.99 && t.Calibration <= 1.01) {
-		problems = append(problems, fmt.Errorf("calibration %.4f is not in [0.99, 1.01]", t.Calibration))
+	if !(res.Calibration >= 0.99 && res.Calibration <= 1.01) {
+		problems = append(problems, fmt.Errorf("calibration %.4f is not in [0.99, 1.01]", res.Calibration))
 	}
-	for _, s := range t.Slices {
+	for _, s := range res.Slices {
 		if !(s.Calibration >= 0.95 && s.Calibration <= 1.05) {
 			problems = append(problems, fmt.Errorf("calibration %.4f of %s (%d impressions) is not in [0.95, 1.05]", s.Calibration, s.Name, s.Impressions))
 		}
@@ -122,7 +122,7 @@ func RunTruth(ctx context.Context, o Options) (*Truth, error) {
 	}
 	w := newWorld(o.Seed)
 	e := w.effects()
-	r := rand.New(rand.NewPCG(o.Seed, 2))
+	r := rand.New(rand.NewPCG(o.Seed, 2)) //nolint:gosec // a run must be repeatable
 	res := &Truth{HeldOut: o.Impressions / heldOut}
 	res.Impressions = o.Impressions - res.HeldOut
 	if err := res.train(ctx, t, w, e, r); err != nil {

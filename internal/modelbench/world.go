@@ -75,7 +75,7 @@ const (
 )
 
 func newWorld(seed uint64) *world {
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a run must be repeatable
 	w := &world{seed: seed, userOf: newZipf(users, 0.4), adOf: newZipf(ads, 0.9), queryOf: newZipf(queries, 0.8)}
 	country, interest := newZipf(countries, 0.7), newZipf(interests, 0.6)
 	for i := range users {
