@@ -89,6 +89,17 @@ func reseal(magic string, b []byte) []byte {
 	return binary.LittleEndian.AppendUint64(b, xxh3.Hash(b))
 }
 
+// One snapshot has one encoding.
+func TestDecodeRefusesLongNumbers(t *testing.T) {
+	t.Parallel()
+	b := Default().Append(nil)
+	body := b[len(snapshotMagic) : len(b)-sumBytes]
+	_, err := Decode(reseal(snapshotMagic, body))
+	require.NoError(t, err)
+	_, err = Decode(reseal(snapshotMagic, append([]byte{body[0] | 0x80, 0}, body[1:]...)))
+	require.ErrorIs(t, err, ErrDamaged)
+}
+
 func FuzzDecode(f *testing.F) {
 	tr, err := NewTrainer(Params{ClickBits: 4, ConversionBits: 3, Alpha: 0.1, Beta: 1, HalfLife: 1e6})
 	if err != nil {

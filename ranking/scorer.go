@@ -65,7 +65,7 @@ func (s *Snapshot) PCTROf(logit float64) float64 { return min(sigmoid(logit), Ma
 
 // logit is the calibrated logit of a sum of weights.
 func (t *table) logit(placement, objective int, sum int64) float64 {
-	return t.cal.logit(t.prior[placement][objective] + float64(sum)/weightScale)
+	return t.cal.logit(t.prior[placement][objective] + float64(float64(sum)/weightScale))
 }
 
 // shared sums the weights of a context.

@@ -18,7 +18,7 @@ func reference(s *Snapshot, t *table, f *Features, it *Item, highest float64) fl
 	for _, i := range indexes(f, it, t.bits) {
 		sum += int64(t.weights[i])
 	}
-	x := t.prior[f.placement()][objectiveCode(it.Objective)] + float64(sum)/weightScale
+	x := t.prior[f.placement()][objectiveCode(it.Objective)] + float64(float64(sum)/weightScale)
 	return min(1/(1+exp(-min(max(t.cal.LogGamma+float64(t.cal.Kappa*x), -maxLogit), maxLogit))), highest)
 }
 

@@ -285,3 +285,23 @@ func TestParamsAreChecked(t *testing.T) {
 		require.Error(t, err, i)
 	}
 }
+
+// Of the sum of gradients, a correction replaces that of the negative by that of the positive.
+func TestCorrectionIsTheDifferenceOfGradients(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		p := Params{Alpha: 1, L1: 1e6} // all weights stay 0, so that z is the sum of gradients
+		g := guess{factor: rapid.Float64Range(0.05, 1).Draw(t, "factor"), raw: rapid.Float64Range(1e-4, 0.5).Draw(t, "p")}
+		for i := range g.at {
+			g.at[i] = 1
+		}
+		w := rapid.Float64Range(0.1, 10).Draw(t, "weight")
+		late, inTime := newLearner(2), newLearner(2)
+		late.learn(&p, &g, false, w)
+		late.correct(&p, &g, w)
+		inTime.learn(&p, &g, true, w)
+		if a, b := late.coords[1].z, inTime.coords[1].z; math.Abs(a-b) > 1e-9*math.Abs(b) {
+			t.Fatalf("%v late, %v in time", a, b)
+		}
+	})
+}
