@@ -50,6 +50,8 @@ type Award struct {
 	// PricedBy is the ad whose value set the price, 0 when the floor did.
 	PricedBy    campaign.AdID
 	Reservation budget.Reservation
+	// Served is what the model saw, for the impression's token: event.Served.
+	Served [64]byte
 }
 
 // NoFill is a slot that stays empty.

@@ -57,6 +57,10 @@ type EventID struct {
 	Kind         Kind
 }
 
+// Served is what the ranking model saw of an impression, for training. Its layout is ranking's; nothing else looks into it. The
+// zero value stands for an event that carries none: only impressions do.
+type Served [64]byte
+
 // Event is an accepted event, as the journal keeps it.
 type Event struct {
 	EventID
@@ -68,6 +72,7 @@ type Event struct {
 	UserHash int64
 	// AcceptedAt is the node's clock at acceptance; it orders a node's own events and never decides money (I7).
 	AcceptedAt time.Time
+	Served     Served
 }
 
 // Lease is a part of budgets that one node may promise to users.

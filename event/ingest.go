@@ -143,7 +143,7 @@ func (in *Ingest) admit(text []byte, allowed []budget.Kind) (Token, *group, erro
 		return token, nil, err
 	}
 	r := Record{AdGroupID: token.AdGroupID, Event: budget.Event{
-		EventID: token.EventID, LeaseID: token.LeaseID, AdID: token.AdID, Price: token.Price, UserHash: token.UserHash, AcceptedAt: now,
+		EventID: token.EventID, LeaseID: token.LeaseID, AdID: token.AdID, Price: token.Price, UserHash: token.UserHash, AcceptedAt: now, Served: token.Served,
 	}}
 	return token, in.join(AppendRecord(nil, &r)), nil
 }

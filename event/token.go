@@ -33,7 +33,12 @@ type Token struct {
 	AdGroupID campaign.AdGroupID
 	// Exp is the last moment of validity, in whole milliseconds: never after the lease's max_exp.
 	Exp time.Time
+	// Served travels with an impression and takes no room in other tokens.
+	Served Served
 }
+
+// Served is what the ranking model saw; see [budget.Served].
+type Served = budget.Served
 
 // NewImpressionID names an impression: a UUID v7 of the node's time, so that it also says when the ad was served.
 func NewImpressionID(servedAt time.Time) uuid.UUID {
@@ -52,16 +57,23 @@ func ServedAt(id uuid.UUID) time.Time {
 }
 
 // A token is: version (1) ‖ key id (1) ‖ kind (1) ‖ impression id (16) ‖ XChaCha20-Poly1305(body). The nonce is kind and
-// impression id, which are never used twice with different bodies; the header is authenticated as additional data.
+// impression id, which are never used twice with different bodies; the header is authenticated as additional data. Version 1 is
+// a token without Served, version 2 one with it: the body goes on with its 64 bytes.
 const (
-	tokenVersion = 1
-	headerSize   = 3 + 16
-	bodySize     = 8*5 + 8 + 4
-	tokenSize    = headerSize + bodySize + chacha20poly1305.Overhead
+	plainVersion  = 1
+	servedVersion = 2
+	headerSize    = 3 + 16
+	bodySize      = 8*5 + 8 + 4
+	servedSize    = len(Served{})
+	tokenSize     = headerSize + bodySize + chacha20poly1305.Overhead
+	maxTokenSize  = tokenSize + servedSize
 )
 
-// EncodedTokenSize is the length of every token as text.
-var EncodedTokenSize = base64.RawURLEncoding.EncodedLen(tokenSize)
+// The lengths of tokens as text: of those without Served and of those with it.
+var (
+	EncodedTokenSize       = base64.RawURLEncoding.EncodedLen(tokenSize)
+	EncodedServedTokenSize = base64.RawURLEncoding.EncodedLen(maxTokenSize)
+)
 
 var kinds = [...]budget.Kind{1: budget.Impression, 2: budget.Viewable, 3: budget.Click}
 
@@ -104,46 +116,58 @@ func ParseKeys(text string) (*Keys, error) {
 
 // Seal appends the text of t to dst.
 func (k *Keys) Seal(dst []byte, t *Token) []byte {
-	var raw [tokenSize]byte
+	var raw [maxTokenSize]byte
 	var nonce [chacha20poly1305.NonceSizeX]byte
-	raw[0], raw[1], raw[2] = tokenVersion, k.seal, kindCode(t.Kind)
+	raw[0], raw[1], raw[2] = plainVersion, k.seal, kindCode(t.Kind)
 	copy(raw[3:], t.ImpressionID[:])
 	copy(nonce[:], raw[2:headerSize])
-	var body [bodySize]byte
+	var room [bodySize + servedSize]byte
+	body, size := room[:bodySize], tokenSize
 	for i, v := range []int64{int64(t.LeaseID), int64(t.AdID), int64(t.Price), t.UserHash, int64(t.AdGroupID), t.Exp.UnixMilli()} {
 		binary.BigEndian.PutUint64(body[i*8:], uint64(v))
 	}
 	binary.BigEndian.PutUint32(body[48:], uint32(t.Day))
-	k.open[k.seal].Seal(raw[:headerSize], nonce[:], body[:], raw[:headerSize])
-	return base64.RawURLEncoding.AppendEncode(dst, raw[:])
+	if t.Served != (Served{}) {
+		raw[0], size = servedVersion, maxTokenSize
+		body = append(body, t.Served[:]...)
+	}
+	k.open[k.seal].Seal(raw[:headerSize], nonce[:], body, raw[:headerSize])
+	return base64.RawURLEncoding.AppendEncode(dst, raw[:size])
 }
 
 // Open verifies and reads a token; whether its time is over is for [budget.Intake] to say. It returns ErrForged.
 func (k *Keys) Open(text []byte) (Token, error) {
-	var raw [tokenSize]byte
-	if len(text) != EncodedTokenSize {
+	var raw [maxTokenSize]byte
+	version, size := byte(plainVersion), tokenSize
+	switch len(text) {
+	case EncodedTokenSize:
+	case EncodedServedTokenSize:
+		version, size = servedVersion, maxTokenSize
+	default:
 		return Token{}, ErrForged
 	}
 	if _, err := base64.RawURLEncoding.Strict().Decode(raw[:], text); err != nil {
 		return Token{}, ErrForged
 	}
 	aead := k.open[raw[1]]
-	if raw[0] != tokenVersion || aead == nil || raw[2] == 0 || int(raw[2]) >= len(kinds) {
+	if raw[0] != version || aead == nil || raw[2] == 0 || int(raw[2]) >= len(kinds) {
 		return Token{}, ErrForged
 	}
 	var nonce [chacha20poly1305.NonceSizeX]byte
 	copy(nonce[:], raw[2:headerSize])
-	var plain [bodySize]byte
-	body, err := aead.Open(plain[:0], nonce[:], raw[headerSize:], raw[:headerSize])
+	var plain [bodySize + servedSize]byte
+	body, err := aead.Open(plain[:0], nonce[:], raw[headerSize:size], raw[:headerSize])
 	if err != nil {
 		return Token{}, ErrForged
 	}
 	field := func(i int) int64 { return int64(binary.BigEndian.Uint64(body[i*8:])) }
-	return Token{
+	t := Token{
 		EventID: budget.EventID{Day: int(binary.BigEndian.Uint32(body[48:])), ImpressionID: uuid.UUID(raw[3:headerSize]), Kind: kinds[raw[2]]},
 		LeaseID: budget.LeaseID(field(0)), AdID: campaign.AdID(field(1)), Price: money.Nanos(field(2)),
 		UserHash: field(3), AdGroupID: campaign.AdGroupID(field(4)), Exp: time.UnixMilli(field(5)),
-	}, nil
+	}
+	copy(t.Served[:], body[bodySize:])
+	return t, nil
 }
 
 func kindCode(kind budget.Kind) byte {

@@ -2,6 +2,7 @@ package event_test
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"testing"
 	"time"
 
@@ -39,6 +40,14 @@ func token(exp time.Time) *event.Token {
 	}
 }
 
+func served(fill byte) (s event.Served) {
+	for i := range s {
+		s[i] = fill
+	}
+	s[0] |= 1 // never the zero value, which is "none"
+	return s
+}
+
 func TestTokenRoundTrip(t *testing.T) {
 	t.Parallel()
 	k := keys(t, keyText("1", 1))
@@ -52,8 +61,12 @@ func TestTokenRoundTrip(t *testing.T) {
 			AdGroupID: campaign.AdGroupID(rapid.Int64().Draw(t, "group")), Price: money.Nanos(rapid.Int64Min(0).Draw(t, "price")),
 			UserHash: rapid.Int64().Draw(t, "user"), Exp: noon.Add(time.Hour),
 		}
+		size := event.EncodedTokenSize
+		if rapid.Bool().Draw(t, "served") {
+			in.Served, size = served(rapid.Byte().Draw(t, "fill")), event.EncodedServedTokenSize
+		}
 		text := k.Seal(nil, in)
-		if len(text) != event.EncodedTokenSize {
+		if len(text) != size {
 			t.Fatalf("length %d", len(text))
 		}
 		out, err := k.Open(text)
@@ -70,7 +83,15 @@ func TestTokenRoundTrip(t *testing.T) {
 func TestAnyChangedBitIsForged(t *testing.T) {
 	t.Parallel()
 	k := keys(t, keyText("1", 1))
-	text := k.Seal(nil, token(noon.Add(time.Hour)))
+	withServed := token(noon.Add(time.Hour))
+	withServed.Served = served(7)
+	for _, in := range []*event.Token{token(noon.Add(time.Hour)), withServed} {
+		anyChangedBitIsForged(t, k, k.Seal(nil, in))
+	}
+}
+
+func anyChangedBitIsForged(t *testing.T, k *event.Keys, text []byte) {
+	t.Helper()
 	for i := range text {
 		for _, other := range []byte("Aa0-_=%/") {
 			if other == text[i] {
@@ -103,6 +124,44 @@ func TestThePriceCannotBeReadFromTheToken(t *testing.T) {
 		}
 	}
 	require.Less(t, same, 8, "two tokens with the same body must not look alike")
+}
+
+// TestWhatVersionOneWroteIsStillRead: these bytes were written before impressions carried anything for training. A node that is updated
+// has such records in its journal and such tokens on pages.
+func TestWhatVersionOneWroteIsStillRead(t *testing.T) {
+	t.Parallel()
+	k := keys(t, keyText("1", 1))
+	const text = "AQEDAZMbbgAAcACAAAAAAAAAAUWLTuCNnHx9mcUi1ZtK4DyZp2T7uj0noKTnC69PXRR64-v5eOFrpWoVE3y_z-mxEeJY3aeE9vv1p_5iRBHcbOktJqjy"
+	require.Equal(t, text, string(k.Seal(nil, token(noon))), "a token without Served is what it was")
+	got, err := k.Open([]byte(text))
+	require.NoError(t, err)
+	got.Exp = got.Exp.UTC()
+	require.Equal(t, *token(noon), got)
+
+	record, err := hex.DecodeString("010301931b6e0000700080000000000000010135290300000000000000050000000000000006000000000001e240fffffffffffffff70000000000000007000660f0555030002f93c74e")
+	require.NoError(t, err)
+	r, err := event.DecodeRecord(record)
+	require.NoError(t, err)
+	require.Equal(t, token(noon).EventID, r.EventID)
+	require.Equal(t, money.Nanos(123_456), r.Price)
+	require.Zero(t, r.Served)
+	require.Equal(t, record, event.AppendRecord(nil, &r))
+}
+
+func TestARecordKeepsWhatWasServed(t *testing.T) {
+	t.Parallel()
+	in := event.Record{Event: budget.Event{EventID: token(noon).EventID, Price: 5, AcceptedAt: noon, Served: served(9)}, AdGroupID: 7}
+	raw := event.AppendRecord(nil, &in)
+	out, err := event.DecodeRecord(raw)
+	require.NoError(t, err)
+	out.AcceptedAt = out.AcceptedAt.UTC()
+	require.Equal(t, in, out)
+	for i := range raw {
+		raw[i] ^= 1
+		_, err := event.DecodeRecord(raw)
+		require.ErrorIs(t, err, event.ErrDamaged, "byte %d", i)
+		raw[i] ^= 1
+	}
 }
 
 func TestKeysRotate(t *testing.T) {
@@ -138,6 +197,9 @@ func TestParseKeysSaysWhatIsWrongAndNeverQuotesAKey(t *testing.T) {
 func FuzzOpenToken(f *testing.F) {
 	k := keys(f, keyText("1", 1))
 	f.Add(k.Seal(nil, token(noon)))
+	withServed := token(noon)
+	withServed.Served = served(3)
+	f.Add(k.Seal(nil, withServed))
 	f.Add([]byte("AQE"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		tok, err := k.Open(text)
@@ -149,6 +211,7 @@ func FuzzOpenToken(f *testing.F) {
 
 func FuzzDecodeRecord(f *testing.F) {
 	f.Add(event.AppendRecord(nil, &event.Record{Event: budget.Event{EventID: budget.EventID{Day: 20261123, Kind: budget.Impression}, AcceptedAt: noon}}))
+	f.Add(event.AppendRecord(nil, &event.Record{Event: budget.Event{EventID: budget.EventID{Day: 20261123, Kind: budget.Impression}, AcceptedAt: noon, Served: served(1)}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := event.DecodeRecord(b)
 		if err == nil && string(event.AppendRecord(nil, &r)) != string(b) {

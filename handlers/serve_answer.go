@@ -81,7 +81,7 @@ func (s *AdServer) appendAd(dst []byte, base string, in *adRequest, d *auction.D
 func (s *AdServer) token(in *adRequest, d *auction.Decision, w *auction.Award) *event.Token {
 	t := &event.Token{
 		LeaseID: w.Reservation.LeaseID, AdID: w.Ad.AdID, AdGroupID: w.Ad.AdGroupID, Price: w.Price,
-		Exp: w.Reservation.Expires(d.At, s.EventTTL),
+		Exp: w.Reservation.Expires(d.At, s.EventTTL), Served: w.Served,
 	}
 	t.Day, t.ImpressionID = w.Reservation.Key.Day, event.NewImpressionID(d.At)
 	if in.User.ID != "" {
@@ -90,12 +90,16 @@ func (s *AdServer) token(in *adRequest, d *auction.Decision, w *auction.Award) *
 	return t
 }
 
-// appendEventURL seals the token for one kind of event. Only the kind that the ad pays for carries a price.
+// appendEventURL seals the token for one kind of event. Only the kind that the ad pays for carries a price, and only an impression
+// what the model saw: the other kinds are found by its id.
 func (s *AdServer) appendEventURL(dst []byte, name, path string, t *event.Token, kind, billable event.Kind) []byte {
 	sealed := *t
 	sealed.Kind = kind
 	if kind != billable {
 		sealed.Price = 0
+	}
+	if kind != event.Impression {
+		sealed.Served = event.Served{}
 	}
 	dst = append(dst, name...)
 	dst = append(dst, path...)

@@ -21,11 +21,12 @@ import (
 const insertEventsSQL = `
 WITH added AS (
     INSERT INTO events (day, impression_id, kind, outcome, price_nanos, charge_nanos, free_nanos, lease_id,
-        ad_account_id, campaign_id, ad_group_id, ad_id, user_hash, accepted_at, posted_at, node_id)
+        ad_account_id, campaign_id, ad_group_id, ad_id, user_hash, accepted_at, posted_at, node_id, served, posted_xid)
     SELECT date '1970-01-01' + n.day, n.impression_id, n.kind, 'BILLED', n.price, n.price, 0, n.lease_id,
-        n.ad_account_id, n.campaign_id, n.ad_group_id, n.ad_id, nullif(n.user_hash, 0), timestamptz 'epoch' + n.accepted_at * interval '1 microsecond', now(), $1
-    FROM unnest($2::int[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
-        AS n (day, impression_id, kind, price, lease_id, ad_account_id, campaign_id, ad_group_id, ad_id, user_hash, accepted_at)
+        n.ad_account_id, n.campaign_id, n.ad_group_id, n.ad_id, nullif(n.user_hash, 0), timestamptz 'epoch' + n.accepted_at * interval '1 microsecond', now(), $1,
+        nullif(n.served, ''), (SELECT pg_current_xact_id()::text::bigint)
+    FROM unnest($2::int[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bytea[])
+        AS n (day, impression_id, kind, price, lease_id, ad_account_id, campaign_id, ad_group_id, ad_id, user_hash, accepted_at, served)
     ON CONFLICT DO NOTHING
     RETURNING day, impression_id, kind
 )
@@ -153,7 +154,7 @@ func (b *batch) insert(ctx context.Context, tx *sqlx.Tx, owners map[budget.Lease
 		}
 		known[b.events[order[i-1]].EventID] = true
 		return nil
-	}, insertEventsSQL, c.args(b.node.ID)...)
+	}, insertEventsSQL, append(c.args(b.node.ID), pq.Array(c.served))...)
 	if err != nil {
 		return nil, fmt.Errorf("insert events: %w", err)
 	}
@@ -215,10 +216,11 @@ type eventColumns struct {
 	days                                                              []int64 // since 1970-01-01
 	impressions, kinds                                                []string
 	prices, leases, accounts, campaigns, groups, ads, users, accepted []int64
+	served                                                            [][]byte // empty for none
 }
 
 func newEventColumns(n int) *eventColumns {
-	c := &eventColumns{impressions: make([]string, 0, n), kinds: make([]string, 0, n)}
+	c := &eventColumns{impressions: make([]string, 0, n), kinds: make([]string, 0, n), served: make([][]byte, 0, n)}
 	for _, column := range []*[]int64{&c.days, &c.prices, &c.leases, &c.accounts, &c.campaigns, &c.groups, &c.ads, &c.users, &c.accepted} {
 		*column = make([]int64, 0, n)
 	}
@@ -230,6 +232,11 @@ func (c *eventColumns) add(e *budget.Event, o owner) {
 	c.prices, c.leases, c.ads, c.users = append(c.prices, int64(e.Price)), append(c.leases, int64(e.LeaseID)), append(c.ads, int64(e.AdID)), append(c.users, e.UserHash)
 	c.accounts, c.campaigns, c.groups = append(c.accounts, o.adAccountID), append(c.campaigns, o.campaignID), append(c.groups, o.adGroupID)
 	c.accepted = append(c.accepted, e.AcceptedAt.UnixMicro())
+	var served []byte
+	if e.Served != (budget.Served{}) {
+		served = e.Served[:]
+	}
+	c.served = append(c.served, served)
 }
 
 func (c *eventColumns) id(id budget.EventID) {
