@@ -176,6 +176,7 @@ func (w *bench) commit(ctx context.Context, node, n int) (int, error) {
 		events[i] = budget.Event{
 			EventID: budget.EventID{Day: w.day, ImpressionID: uuid.Must(uuid.NewV7()), Kind: budget.Impression},
 			LeaseID: w.leases[node][ad/2], AdID: w.ads[ad], Price: price, UserHash: int64(ad), AcceptedAt: now,
+			Served: budget.Served{byte(i), 1, 2, 3},
 		}
 	}
 	outcomes, err := w.nodes[node].Commit(ctx, events)
