@@ -22,6 +22,8 @@ CREATE TABLE conversions (
     value_micros  bigint      CHECK (value_micros >= 0),
     currency      text        CHECK (currency ~ '^[A-Z]{3}$'),
     num_items     bigint      CHECK (num_items >= 0),
+    -- what campaigns are for, such as a checkout; a page that was looked at is not
+    goal          boolean     NOT NULL,
     -- the click or view, NULL for none; matched_by says how it was found
     kind          text        CHECK (kind IN ('VIEWABLE', 'CLICK')),
     matched_by    text        CHECK (matched_by IN ('CLICK_ID', 'EXTERNAL_ID')),
@@ -37,7 +39,7 @@ CREATE TABLE conversions (
     CHECK (value_micros IS NULL OR currency IS NOT NULL)
 );
 CREATE INDEX conversions_by_xid ON conversions (posted_xid) WHERE kind = 'CLICK';
-CREATE INDEX conversions_by_impression ON conversions (impression_id, day) WHERE kind = 'CLICK';
+CREATE INDEX conversions_by_impression ON conversions (impression_id, day) WHERE kind = 'CLICK' AND goal;
 
 -- Snapshots that nodes may use, and what was refused and why. Rows never change.
 CREATE TABLE model_snapshots (

@@ -57,6 +57,7 @@ var directions = []row{
 	{"budget/keeper", with("budget", "campaign"), "the half of budget that lives in wall-clock time; only cmd starts it"},
 	{"budget/model", with("budget", "campaign"), "runs the rules in virtual time; only cmd starts it"},
 	{"ranking", with("campaign"), "scores ads"},
+	{"ranking/trainer", with("ranking", "campaign"), "the half of ranking that lives in wall-clock time; only cmd starts it"},
 	{"campaign", with(), "what advertisers manage stands under everything else"},
 	{"event", with("budget", "campaign"), "an event is billed to a lease, for an ad that budget names by campaign's ids"},
 	{"report", with("campaign"), "reports are about campaigns"},
