@@ -54,7 +54,8 @@ func (s *EventServer) Event(c *fiber.Ctx) error {
 	return c.SendStatus(fiber.StatusNoContent)
 }
 
-// Click is GET /v1/c/{token}: it records the click and leads to the ad's own destination, never to a parameter. A click whose
+// Click is GET /v1/c/{token}: it records the click and leads to the ad's own destination, never to a parameter, and tells it
+// the click's id for conversions. A click whose
 // token has expired still leads there and is not billed: the user has done nothing wrong.
 func (s *EventServer) Click(c *fiber.Ctx) error {
 	ctx, cancel := context.WithTimeout(c.UserContext(), s.Timeout)
@@ -73,6 +74,9 @@ func (s *EventServer) Click(c *fiber.Ctx) error {
 	}
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	c.Set("Referrer-Policy", "origin")
+	if err == nil { // a click that was not recorded can be credited with nothing
+		url = event.AddClickID(url, token.ImpressionID)
+	}
 	return c.Redirect(url, fiber.StatusFound)
 }
 

@@ -7,6 +7,7 @@ import (
 	recovery "github.com/gofiber/fiber/v2/middleware/recover"
 
 	"gavel/campaign"
+	"gavel/event"
 	"gavel/internal/fault"
 )
 
@@ -18,6 +19,8 @@ type Deps struct {
 	Keys      *campaign.KeyRing
 	Ads       *AdServer
 	Events    *EventServer
+	// Conversions keeps what advertisers report.
+	Conversions event.ConversionStore
 }
 
 // The limits of a connection.
@@ -50,7 +53,7 @@ func New(d Deps) *fiber.App {
 	app.Add(fiber.MethodGet, "/v1/c/:token", d.Events.Click)
 	app.Post("/v1/events", d.Events.Batch)
 
-	api := RegisterV5(app, d.Service, d.Keys)
+	api := RegisterV5(app, d.Service, d.Keys, d.Conversions)
 	DescribeV1(api)
 
 	app.Use(func(*fiber.Ctx) error {

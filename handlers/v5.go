@@ -13,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"gavel/campaign"
+	"gavel/event"
 )
 
 // Limits of the v5 API.
@@ -32,6 +33,8 @@ type v5 struct {
 	svc  *campaign.Service
 	ring *campaign.KeyRing
 	api  huma.API
+	// conversions keeps what advertisers report.
+	conversions event.ConversionStore
 	// partsAtOnce has an element for each part of an upload that is being read.
 	partsAtOnce chan struct{}
 }
@@ -41,9 +44,9 @@ var managers = []campaign.Role{campaign.RoleAdvertiser, campaign.RoleOperator}
 
 // RegisterV5 adds the v5 API and the OpenAPI document to app. Other operations may be added to the API that it returns, until
 // the server starts.
-func RegisterV5(app *fiber.App, svc *campaign.Service, ring *campaign.KeyRing) huma.API {
+func RegisterV5(app *fiber.App, svc *campaign.Service, ring *campaign.KeyRing, conversions event.ConversionStore) huma.API {
 	useOurErrors()
-	v := &v5{svc: svc, ring: ring, api: newAPI(app), partsAtOnce: make(chan struct{}, maxPartsAtOnce)}
+	v := &v5{svc: svc, ring: ring, api: newAPI(app), conversions: conversions, partsAtOnce: make(chan struct{}, maxPartsAtOnce)}
 	v.registerAdAccounts()
 	v.registerCampaigns()
 	v.registerAdGroups()
@@ -53,6 +56,7 @@ func RegisterV5(app *fiber.App, svc *campaign.Service, ring *campaign.KeyRing) h
 	v.registerCustomerLists(app)
 	v.registerBudgets()
 	v.registerResources()
+	v.registerConversions()
 	serveDocument(app, v.api)
 	return v.api
 }

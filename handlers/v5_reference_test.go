@@ -65,7 +65,8 @@ func TestV5InputsCoverTheReference(t *testing.T) {
 		"AdGroupCreateRequest": &adGroupCreateRequest{}, "AdGroupUpdateRequest": &adGroupUpdateRequest{}, "AdCreateRequest": &adCreateRequest{},
 		"AdUpdateRequest": &adUpdateRequest{}, "KeywordsRequest": &keywordsRequest{}, "KeywordsCommon": &keywordRequest{}, "AudienceCreateRequest": &audienceCreateRequest{},
 		"CustomerListRequest": &customerListRequest{}, "CustomerListUpdateRequest": &customerListUpdateRequest{},
-		"CustomerListUploadCreateRequest": &uploadCreateRequest{},
+		"CustomerListUploadCreateRequest": &uploadCreateRequest{}, "ConversionEvents": &conversionsRequest{}, "ConversionEvent": &conversionRequest{},
+		"ConversionEventCustomData": &customData{}, "ConversionEventsUserDataProperties": &userData{},
 	} {
 		schema, found := ref.Schemas[name]
 		require.True(t, found, name)

@@ -20,6 +20,7 @@ import (
 
 	"gavel/campaign"
 	"gavel/campaign/postgres"
+	conversions "gavel/event/postgres"
 	"gavel/internal/testenv"
 	"gavel/targeting"
 )
@@ -56,7 +57,7 @@ func setupV5(t *testing.T) *v5Bundle {
 		Store: store, ValidateTargeting: targeting.Canonicalize, CheckKeyword: targeting.CheckKeyword, CheckInterests: targeting.CheckTaxonomy,
 		TargetingOptions: targeting.Options, Now: func() time.Time { return b.now }, Random: rand.Reader,
 	})
-	b.api = RegisterV5(b.app, b.svc, b.ring)
+	b.api = RegisterV5(b.app, b.svc, b.ring, conversions.NewConversions(db))
 
 	own, other := b.newAccount(), b.newAccount()
 	b.account, b.other = idText(own), idText(other)

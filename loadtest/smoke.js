@@ -113,7 +113,7 @@ function click(ad) {
   clicks.add(1);
   check(res, {
     'click is a 302': (r) => r.status === 302,
-    "click leads to the ad's own destination": (r) => r.headers.Location === ad.creative.destination_url,
+    "click leads to the ad's own destination": (r) => r.headers.Location.split(/[?&]epik=/)[0] === ad.creative.destination_url,
   });
 }
 
