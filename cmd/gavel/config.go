@@ -37,6 +37,10 @@ type config struct {
 	MaxUnbilled    int           `env:"GAVEL_MAX_UNBILLED" envDefault:"1000000" doc:"How many accepted events may wait for Postgres before more are refused with 503."`
 	FloorCPMMicros int64         `env:"GAVEL_FLOOR_CPM_MICROS" envDefault:"100000" doc:"The floor of every placement, per 1,000 impressions, in micros."`
 
+	ClickWindow      time.Duration `env:"GAVEL_CLICK_WINDOW" envDefault:"5m" doc:"How long after an impression was recorded the model learns whether it was clicked; a later click is a correction."`
+	ConversionWindow time.Duration `env:"GAVEL_CONVERSION_WINDOW" envDefault:"24h" doc:"How long after a click was recorded the model learns whether it led to a conversion; a later one is a correction."`
+	TrainInterval    time.Duration `env:"GAVEL_TRAIN_INTERVAL" envDefault:"30s" doc:"How often the elected trainer learns what is new and publishes a model."`
+
 	RequestTimeout time.Duration `env:"GAVEL_REQUEST_TIMEOUT" envDefault:"100ms" doc:"Deadline of an ad request."`
 	UserTimeout    time.Duration `env:"GAVEL_USER_TIMEOUT" envDefault:"20ms" doc:"How long an ad request waits for the user's state; after that the user counts as unknown."`
 	LeaseWait      time.Duration `env:"GAVEL_LEASE_WAIT" envDefault:"25ms" doc:"How long a page that would stay empty waits for the first lease of an ad; 0s never waits."`
@@ -90,6 +94,9 @@ func (c *config) Validate() error {
 	}{
 		{"GAVEL_LEASE_TTL", c.LeaseTTL, time.Second, 10 * time.Minute},
 		{"GAVEL_EVENT_TTL", c.EventTTL, time.Second, 30 * 24 * time.Hour},
+		{"GAVEL_CLICK_WINDOW", c.ClickWindow, 0, 24 * time.Hour},
+		{"GAVEL_CONVERSION_WINDOW", c.ConversionWindow, 0, 30 * 24 * time.Hour},
+		{"GAVEL_TRAIN_INTERVAL", c.TrainInterval, time.Second, time.Hour},
 		{"GAVEL_REQUEST_TIMEOUT", c.RequestTimeout, time.Millisecond, time.Minute},
 		{"GAVEL_USER_TIMEOUT", c.UserTimeout, time.Millisecond, time.Minute},
 		{"GAVEL_LEASE_WAIT", c.LeaseWait, 0, time.Second},

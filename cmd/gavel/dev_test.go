@@ -36,7 +36,9 @@ func TestOnePageFromAuctionToLedger(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, do(t, http.MethodGet, cpc.ImpressionURL, "", "").status)
 	a = do(t, http.MethodGet, cpc.ClickURL+"?url=https://evil.example.com", "", "")
 	require.Equal(t, http.StatusFound, a.status)
-	require.Equal(t, cpc.Creative.DestinationURL, a.header.Get("Location"), "never a parameter")
+	location, clickID, found := strings.Cut(a.header.Get("Location"), "?epik=")
+	require.True(t, found, a.header.Get("Location"))
+	require.Equal(t, cpc.Creative.DestinationURL, location, "never a parameter")
 	require.NotEqual(t, http.StatusNoContent, do(t, http.MethodHead, cpm.ViewableURL, "", "").status, "a HEAD must not bill")
 
 	forged := cpm.ImpressionURL[:len(cpm.ImpressionURL)-1] + "x"
@@ -53,6 +55,10 @@ func TestOnePageFromAuctionToLedger(t *testing.T) {
 	want := map[string]int{"IMPRESSION BILLED": 2, "VIEWABLE BILLED": 2, "CLICK BILLED": 1}
 	require.Eventually(t, func() bool { return fmt.Sprint(p.billed(t)) == fmt.Sprint(want) }, 10*time.Second, 20*time.Millisecond)
 	require.Contains(t, p.requireAudit(t), "clean")
+	bought := fmt.Sprintf(`{"data":[{"event_name":"checkout","action_source":"web","event_id":"o1","event_time":%d,"user_data":{"click_id":%q},"custom_data":{"value":"19.90"}}]}`, time.Now().Unix(), clickID)
+	a = do(t, http.MethodPost, p.AdsURL+"/v5/ad_accounts/"+cpc.AdAccountID+"/events", p.OperatorKey, bought)
+	require.JSONEq(t, `{"num_events_received":1,"num_events_processed":1,"events":[{"status":"processed"}]}`, string(a.body))
+	require.Equal(t, "CLICK "+cpc.AdID, p.credited(t, "o1"))
 
 	trace := do(t, http.MethodGet, p.AdminURL+"/traces/latest?name=POST%20/v1/ads", "", "")
 	for _, span := range []string{"POST /v1/ads", "auction.Run", "redis.LoadUser", "targeting.Match", "ranking.Score", "auction.Price", "budget.Reserve"} {

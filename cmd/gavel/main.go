@@ -42,6 +42,7 @@ type cli struct {
 	Index      indexCmd      `cmd:"" help:"Show, check or rebuild the targeting index in Redis."`
 	Modelcheck modelcheckCmd `cmd:"" help:"Run the money protocol through faults in virtual time and look for broken invariants."`
 	Audience   audienceCmd   `cmd:"" help:"Upload the users of audiences."`
+	Model      modelCmd      `cmd:"" help:"List, show and pin what the trainer has learned."`
 	Loadtest   loadtestCmd   `cmd:"" help:"Drive a running server with a load."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	TortureCmds

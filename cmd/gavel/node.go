@@ -24,11 +24,13 @@ import (
 	campaigns "gavel/campaign/postgres"
 	"gavel/event"
 	"gavel/event/journal"
+	conversions "gavel/event/postgres"
 	"gavel/handlers"
 	"gavel/internal/money"
 	"gavel/internal/telemetry"
 	"gavel/migrations"
 	"gavel/ranking"
+	"gavel/ranking/trainer"
 	"gavel/targeting"
 	"gavel/targeting/indexer"
 	index "gavel/targeting/redis"
@@ -61,6 +63,8 @@ type node struct {
 	follower *index.Follower
 	indexer  *indexer.Indexer
 	metrics  *metrics
+	models   *trainer.Follower
+	trainer  *trainer.Trainer
 
 	app      *fiber.App
 	admin    *http.Server
@@ -104,6 +108,9 @@ func startNode(ctx context.Context, c config, tel *telemetry.Telemetry, recorder
 		return nil, err
 	}
 	if err := n.openMetrics(); err != nil {
+		return nil, err
+	}
+	if err := n.openModels(ctx); err != nil {
 		return nil, err
 	}
 	n.startJobs(jobs, bills)
@@ -208,6 +215,7 @@ func (n *node) startJobs(jobs, bills context.Context) {
 		Bounds: targeting.Bounds{MaxCTR: ranking.MaxCTR}, Snapshot: n.follower.Snapshot, Log: n.log, Now: time.Now,
 	})
 	n.jobs.Go(func() { n.ring.Run(jobs) })
+	n.startModels(jobs)
 	n.jobs.Go(func() { _ = n.indexer.Run(jobs) })  // as the follower
 	n.jobs.Go(func() { _ = n.follower.Run(jobs) }) // it tries again whatever happens, and returns nil
 	n.jobs.Go(func() { everyMinute(jobs, n.minute) })
@@ -307,7 +315,8 @@ func (n *node) listen(ctx context.Context, recorder *telemetry.Recorder) error {
 			Clock: n.clock, Keys: keys, EventTTL: n.config.EventTTL, PublicURL: n.config.PublicURL, Timeout: n.config.RequestTimeout,
 			Observe: n.metrics.decision,
 		},
-		Events: &handlers.EventServer{Ingest: n.ingest, Destination: n.destination, Timeout: eventTimeout, Observe: n.metrics.event},
+		Events:      &handlers.EventServer{Ingest: n.ingest, Destination: n.destination, Timeout: eventTimeout, Observe: n.metrics.event},
+		Conversions: conversions.NewConversions(n.db),
 	})
 	ads, err := new(net.ListenConfig).Listen(ctx, "tcp", n.config.AdsAddr)
 	if err != nil {
@@ -320,7 +329,10 @@ func (n *node) listen(ctx context.Context, recorder *telemetry.Recorder) error {
 	n.ads, n.adsAddr, n.adminAdr = ads, ads.Addr(), admin.Addr()
 	n.admin = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: telemetry.AdminHandler(telemetry.AdminOptions{
 		Gatherer: n.tel.Gatherer(), Recorder: recorder, Version: version, Log: n.log, Checks: n.checks(),
-		Pages: []telemetry.AdminPage{{Path: "/index", About: "the targeting index of this node; with ?digest=1 also a digest of its ads", Show: n.showIndex}},
+		Pages: []telemetry.AdminPage{
+			{Path: "/index", About: "the targeting index of this node; with ?digest=1 also a digest of its ads", Show: n.showIndex},
+			{Path: "/model", About: "the model of this node, and what its trainer has learned", Show: n.showModel},
+		},
 	})}
 	n.jobs.Go(func() {
 		if err := n.admin.Serve(admin); !errors.Is(err, http.ErrServerClosed) {
