@@ -259,6 +259,31 @@ func TestAClickWithinItsWindowIsLearnedWithItsImpressionAndALaterOneCorrectsIt(t
 	require.False(t, o.Clicks[0].Late)
 }
 
+// TestATransactionIsReadAsAWhole: however many rows it has, a read comes past it.
+func TestATransactionIsReadAsAWhole(t *testing.T) {
+	t.Parallel()
+	db := open(t)
+	tx := db.MustBegin()
+	for n := range int64(20) {
+		post(t, tx, 1+n, "IMPRESSION", 3*time.Minute)
+	}
+	require.NoError(t, tx.Commit())
+	post(t, db, 21, "IMPRESSION", 3*time.Minute)
+	store := postgres.New(db)
+	var cursor ranking.Cursor
+	var sizes []int
+	require.Eventually(t, func() bool {
+		o, err := store.Read(t.Context(), cursor, windows, 5)
+		require.NoError(t, err)
+		cursor = o.Cursor
+		if len(o.Clicks) > 0 {
+			sizes = append(sizes, len(o.Clicks))
+		}
+		return len(sizes) == 2
+	}, 20*time.Second, 10*time.Millisecond)
+	require.Equal(t, []int{20, 1}, sizes)
+}
+
 func TestACursorAheadOfTheDatabaseIsToldNotGuessedAt(t *testing.T) {
 	t.Parallel()
 	_, err := postgres.New(open(t)).Read(t.Context(), ranking.Cursor{Clicks: 1 << 60}, windows, 10)

@@ -175,10 +175,12 @@ func TestACrashBetweenBatchesResumesBitEqual(t *testing.T) {
 	want := w.saved()
 	require.NoError(t, first.Leave(t.Context()))
 
-	// Back to where the first had saved once; this time the second save is lost with its process, and once more its answer is.
-	w.db.MustExec(`DELETE FROM model_snapshots WHERE number > $1`, before.Published)
-	w.db.MustExec(`UPDATE model_trainer SET impressions = $1, clicks = $2, clicked = $3, conversions = $4, state = $5, state_checksum = sha256($5), published = $6`,
-		before.Cursor.Impressions, before.Cursor.Clicks, before.Cursor.Clicked, before.Cursor.Conversions, before.State, before.Published)
+	back := func() { // to where the first had saved once
+		w.db.MustExec(`DELETE FROM model_snapshots WHERE number > $1`, before.Published)
+		w.db.MustExec(`UPDATE model_trainer SET impressions = $1, clicks = $2, clicked = $3, conversions = $4, state = $5, state_checksum = sha256($5), published = $6`,
+			before.Cursor.Impressions, before.Cursor.Clicks, before.Cursor.Clicked, before.Cursor.Conversions, before.State, before.Published)
+	}
+	back()
 	second := w.on(broken)
 	broken.before = errors.New("the process dies before it saves")
 	require.Eventually(t, func() bool {
@@ -186,11 +188,16 @@ func TestACrashBetweenBatchesResumesBitEqual(t *testing.T) {
 		return errors.Is(err, broken.before)
 	}, 20*time.Second, 5*time.Millisecond)
 	require.Equal(t, before.Cursor, w.saved().Cursor)
+	broken.before = nil
+	_, err := second.Step(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, want.State, w.saved().State, "it did not die, and goes back to what is saved")
 	require.NoError(t, second.Leave(t.Context()))
 
+	back()
 	third := w.on(broken)
-	broken.before, broken.after = nil, errors.New("the answer is lost")
-	_, err := third.Step(t.Context())
+	broken.after = errors.New("the answer is lost")
+	_, err = third.Step(t.Context())
 	require.ErrorIs(t, err, broken.after)
 	broken.after = nil
 	w.learnAll(third, 0)
