@@ -92,7 +92,7 @@ func ad(t testing.TB, id int64, bid int64, change ...func(*campaign.ServingAd)) 
 	for _, f := range change {
 		f(&s)
 	}
-	a, err := targeting.NewAd(s, targeting.Bounds{MaxCTR: ranking.MaxCTR})
+	a, err := targeting.NewAd(s, targeting.Bounds{MaxCTR: ranking.MaxCTR, MaxCVR: 1})
 	require.NoError(t, err)
 	return a
 }

@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // a day must not depend on what the machine has installed
@@ -17,6 +18,8 @@ type AdAccount struct {
 	Country, Currency string
 	// TimeZone is an IANA name; it decides what a day of a daily budget is.
 	TimeZone string
+	// Category is what it sells, as a tier-1 code of the IAB Content Taxonomy 1.0 ("IAB2"); "" = not said. It is fixed.
+	Category string
 	// DailySpendCap and LifetimeSpendCap stop the account whatever its campaigns and ad groups may spend; 0 = none. Unlike
 	// those of a campaign they do not exclude each other.
 	DailySpendCap, LifetimeSpendCap money.Micros
@@ -25,7 +28,7 @@ type AdAccount struct {
 
 // AdAccountInput creates an ad account. TimeZone defaults to UTC.
 type AdAccountInput struct {
-	Name, Country, Currency, TimeZone Opt[string]
+	Name, Country, Currency, TimeZone, Category Opt[string]
 }
 
 // AdAccountUpdate changes the spend limit of an ad account: an absent field stays, null removes it.
@@ -50,10 +53,11 @@ func newAdAccount(in AdAccountInput) (AdAccount, []fault.Field) {
 	apply(&p, "country", in.Country, &a.Country)
 	apply(&p, "currency", in.Currency, &a.Currency)
 	apply(&p, "time_zone", in.TimeZone, &a.TimeZone)
+	applyNullable(in.Category, &a.Category)
 	if in.Name.Given() {
 		checkText(&p, "name", a.Name, 1, 256)
 	}
-	if in.Country.Given() && !inList(countries, a.Country) {
+	if in.Country.Given() && !IsCountry(a.Country) {
 		p.Add("country", "must be an ISO 3166-1 alpha-2 country code")
 	}
 	if in.Currency.Given() && !inList(currencies, a.Currency) {
@@ -62,7 +66,31 @@ func newAdAccount(in AdAccountInput) (AdAccount, []fault.Field) {
 	if _, err := LoadZone(a.TimeZone); err != nil {
 		p.Add("time_zone", "must be an IANA time zone such as Europe/Berlin")
 	}
+	if in.Category.Given() && CategoryCode(a.Category) == 0 {
+		p.Add("iab_category", "must be a tier-1 category of the IAB Content Taxonomy 1.0: IAB1 to IAB26")
+	}
 	return a, p
+}
+
+// IABCategories is how many tier-1 categories the IAB Content Taxonomy 1.0 has: IAB1 to IAB26.
+const IABCategories = 26
+
+// CategoryCode is the number of a tier-1 category, 1 for IAB1; 0 for what is none.
+func CategoryCode(category string) int {
+	for code := 1; code <= IABCategories; code++ {
+		if category == CategoryOf(code) {
+			return code
+		}
+	}
+	return 0
+}
+
+// CategoryOf is the category of a code of CategoryCode; "" for 0 and what is none.
+func CategoryOf(code int) string {
+	if code < 1 || code > IABCategories {
+		return ""
+	}
+	return "IAB" + strconv.Itoa(code)
 }
 
 func changedAdAccount(a AdAccount, in AdAccountUpdate) (AdAccount, []fault.Field) {
@@ -81,6 +109,9 @@ func (a AdAccount) budgets() []Budget {
 		{AdAccountID: a.ID, Scope: EntityAdAccount, ScopeID: int64(a.ID), Kind: BudgetLifetime, LimitMicros: a.LifetimeSpendCap},
 	}
 }
+
+// IsCountry reports whether a code is an ISO 3166-1 alpha-2 country.
+func IsCountry(code string) bool { return inList(countries, code) }
 
 func inList(list, code string) bool {
 	return code != "" && !strings.Contains(code, " ") && strings.Contains(list, " "+code+" ")

@@ -50,8 +50,16 @@ type AdGroup struct {
 	Name          string
 	Status        Status
 	BillableEvent BillableEvent
-	// Bid is per 1,000 impressions for BillImpression, per click for BillClickthrough.
-	Bid        money.Micros
+	BidStrategy   BidStrategy
+	// Bid is per 1,000 impressions for BillImpression, per click for BillClickthrough. It is 0, for none, only with AutomaticBid or a
+	// CPAGoal, where it is a cap; see CapMicros.
+	Bid money.Micros
+	// BidFloor is the least price at which its views are sold, in the unit of Bid and at most Bid; 0 = none. Operators set it.
+	BidFloor money.Micros
+	// BidMultiplier is only for AutomaticBid: from MinAdGroupMultiplier to MaxMultiplier; 0 = none.
+	BidMultiplier PerMille
+	// CPAGoal is what a conversion is worth, for the objective WebConversion: it takes the place of the bid, which caps it; 0 = none.
+	CPAGoal    money.Micros
 	BudgetType BudgetType
 	// Budget is 0 for CBOBudget only.
 	Budget         money.Micros
@@ -76,6 +84,9 @@ type AdGroupInput struct {
 	Status             Opt[Status]
 	BillableEvent      Opt[BillableEvent]
 	Bid, Budget        Opt[money.Micros]
+	BidStrategy        Opt[BidStrategy]
+	BidFloor, CPAGoal  Opt[money.Micros]
+	BidMultiplier      Opt[PerMille]
 	BudgetType         Opt[BudgetType]
 	Pacing             Opt[PacingDeliveryType]
 	PlacementGroup     Opt[PlacementGroup]
@@ -98,7 +109,7 @@ type ValidateTargeting func(raw json.RawMessage) (canonical json.RawMessage, pro
 func newAdGroup(account AdAccountID, parent *Campaign, in AdGroupInput, validate ValidateTargeting) (AdGroup, []fault.Field) {
 	var p fault.Fields
 	g := AdGroup{
-		AdAccountID: account, Status: Active, BudgetType: DailyBudget,
+		AdAccountID: account, Status: Active, BudgetType: DailyBudget, BidStrategy: MaxBid,
 		Pacing: Standard, PlacementGroup: PlacementAll, TargetingSpec: json.RawMessage(`{}`),
 	}
 	if parent != nil {
@@ -112,8 +123,8 @@ func newAdGroup(account AdAccountID, parent *Campaign, in AdGroupInput, validate
 	required(&p, "campaign_id", in.CampaignID)
 	required(&p, "name", in.Name)
 	required(&p, "billable_event", in.BillableEvent)
-	required(&p, "bid_in_micro_currency", in.Bid)
 	in.apply(&p, &g, true, validate)
+	g.checkBid(&p, parent, in)
 	g.checkBudget(&p, parent, in)
 	g.checkWithin(&p, parent, in)
 	return g, p
@@ -123,6 +134,7 @@ func changedAdGroup(g AdGroup, parent *Campaign, in AdGroupInput, validate Valid
 	var p fault.Fields
 	applyFixed(&p, "campaign_id", in.CampaignID, &g.CampaignID, false)
 	in.apply(&p, &g, false, validate)
+	g.checkBid(&p, parent, in)
 	g.checkBudget(&p, parent, in)
 	g.checkWithin(&p, parent, in)
 	return g, p
@@ -134,7 +146,7 @@ func (in AdGroupInput) apply(p *fault.Fields, g *AdGroup, creating bool, validat
 	apply(p, "name", in.Name, &g.Name)
 	apply(p, "status", in.Status, &g.Status)
 	applyFixed(p, "billable_event", in.BillableEvent, &g.BillableEvent, creating)
-	apply(p, "bid_in_micro_currency", in.Bid, &g.Bid)
+	in.applyBid(p, g)
 	applyFixed(p, "budget_type", in.BudgetType, &g.BudgetType, creating)
 	applyNullable(in.Budget, &g.Budget)
 	apply(p, "pacing_delivery_type", in.Pacing, &g.Pacing)
@@ -156,7 +168,6 @@ func (in AdGroupInput) apply(p *fault.Fields, g *AdGroup, creating bool, validat
 			checkOneOf(p, "billable_event", in.BillableEvent.Value, BillImpression, BillClickthrough)
 		}
 	}
-	checkAmount(p, "bid_in_micro_currency", in.Bid, MaxBidMicros)
 	checkAmount(p, "budget_in_micro_currency", in.Budget, MaxAmountMicros)
 	checkOneOf(p, "pacing_delivery_type", g.Pacing, Standard, Accelerated)
 	checkOneOf(p, "placement_group", g.PlacementGroup, PlacementAll, PlacementSearch, PlacementBrowse, PlacementOther)

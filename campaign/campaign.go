@@ -40,6 +40,8 @@ type Campaign struct {
 	BudgetOptimization bool
 	// DailySpendCap and LifetimeSpendCap exclude each other; 0 = none.
 	DailySpendCap, LifetimeSpendCap money.Micros
+	// BidOptions multiply the bids of its ad groups.
+	BidOptions BidOptions
 	// StartTime (inclusive) and EndTime (exclusive); zero = open.
 	StartTime, EndTime   time.Time
 	CreatedAt, UpdatedAt time.Time
@@ -53,6 +55,7 @@ type CampaignInput struct {
 	Objective                       Opt[Objective]
 	BudgetOptimization              Opt[bool]
 	DailySpendCap, LifetimeSpendCap Opt[money.Micros]
+	BidOptions                      Opt[BidOptionsInput]
 	StartTime, EndTime              Opt[time.Time]
 }
 
@@ -90,6 +93,7 @@ func (in CampaignInput) apply(p *fault.Fields, c *Campaign, creating bool) {
 	applyFixed(p, "is_campaign_budget_optimization", cbo, &c.BudgetOptimization, creating)
 	applyNullable(in.DailySpendCap, &c.DailySpendCap)
 	applyNullable(in.LifetimeSpendCap, &c.LifetimeSpendCap)
+	in.applyBidOptions(p, c, creating)
 	applyNullable(in.StartTime, &c.StartTime)
 	applyNullable(in.EndTime, &c.EndTime)
 

@@ -162,7 +162,8 @@ func TestAdGroupChanges(t *testing.T) {
 	t.Parallel()
 	parent := &Campaign{ID: 3, AdAccountID: testAccount, EndTime: at(50)}
 	stored := AdGroup{
-		ID: 9, AdAccountID: testAccount, CampaignID: 3, Name: "g", Status: Active, BillableEvent: BillImpression, Bid: 1, BudgetType: LifetimeBudget,
+		BidStrategy: MaxBid,
+		ID:          9, AdAccountID: testAccount, CampaignID: 3, Name: "g", Status: Active, BillableEvent: BillImpression, Bid: 1, BudgetType: LifetimeBudget,
 		Budget: 5, Pacing: Standard, PlacementGroup: PlacementAll, TargetingSpec: json.RawMessage(`{"GENDER":["male"]}`), FrequencyCap: 2, EndTime: at(100),
 	}
 	same, problems := changedAdGroup(stored, parent, AdGroupInput{}, anyTargeting)

@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -194,6 +195,11 @@ func (s *Service) Budgets(ctx context.Context, account AdAccountID, f BudgetFilt
 		of = append(of, BudgetScope{EntityCampaign, int64(c.ID)}, BudgetScope{EntityAdAccount, int64(account)})
 	}
 	return s.store.BudgetLines(ctx, account, today, of, page)
+}
+
+// CheckTargeting is the check that a targeting spec of an ad group passes, without the question whether what it names exists.
+func (s *Service) CheckTargeting(raw json.RawMessage) (canonical json.RawMessage, problems []fault.Field) {
+	return s.validate(raw)
 }
 
 // today is the account's local day now.

@@ -16,11 +16,15 @@ func (s *Service) CreateCampaigns(ctx context.Context, account AdAccountID, item
 	var results []Result[Campaign]
 	err := s.inTx(ctx, func(ctx context.Context, tx Tx) error {
 		results = make([]Result[Campaign], len(items))
-		if _, err := tx.AdAccount(ctx, account); err != nil {
+		_, err := tx.AdAccount(ctx, account)
+		if err != nil {
 			return err
 		}
 		for i, item := range items {
 			c, problems := newCampaign(account, item.Input)
+			if problems, err = s.checkOptions(ctx, tx, c, problems); err != nil {
+				return err
+			}
 			if results[i].Err = invalid(item.Problems, problems); results[i].Err != nil {
 				continue
 			}
@@ -63,6 +67,11 @@ func (s *Service) UpdateCampaigns(ctx context.Context, account AdAccountID, item
 		for i, item := range items {
 			before, found := stored[item.Input.ID]
 			after, problems := changedCampaign(before, item.Input.CampaignInput)
+			if item.Input.BidOptions.Given() {
+				if problems, err = s.checkOptions(ctx, tx, after, problems); err != nil {
+					return err
+				}
+			}
 			refused := refuse(item.Problems, problems, item.Input.ID, seen, found, ErrCampaignNotFound)
 			if refused != nil {
 				results[i].Err = refused

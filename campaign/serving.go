@@ -78,8 +78,21 @@ type ServingAd struct {
 	TimeZone string `json:"time_zone"`
 
 	BillableEvent BillableEvent `json:"billable_event"`
-	// BidMicros is per 1,000 impressions for BillImpression, per click for BillClickthrough.
-	BidMicros money.Micros `json:"bid_micros"`
+	// Objective is the campaign's.
+	Objective Objective `json:"objective"`
+	// Category is what the account sells, as IAB2; "" = not said.
+	Category string `json:"category,omitempty"`
+
+	// BidMicros is per 1,000 impressions for BillImpression, per click for BillClickthrough. It is the cap of CapMicros where the ad
+	// group names no bid, so never 0.
+	BidMicros   money.Micros `json:"bid_micros"`
+	BidStrategy BidStrategy  `json:"bid_strategy"`
+	// BidFloorMicros is the least price at which the views are sold, in the unit of BidMicros; 0 = none.
+	BidFloorMicros money.Micros `json:"bid_floor_micros,omitempty"`
+	// CPAGoalMicros is what a conversion is worth; 0 = none. See Offer.
+	CPAGoalMicros money.Micros `json:"cpa_goal_micros,omitempty"`
+	// Multipliers are those of the campaign and of the ad group.
+	Multipliers BidMultipliers `json:"multipliers,omitzero"`
 	// PlacementGroup is ALL, SEARCH, BROWSE or OTHER.
 	PlacementGroup string          `json:"placement_group"`
 	Targeting      json.RawMessage `json:"targeting"`

@@ -22,7 +22,7 @@ const documentPath = "../docs/openapi.yaml"
 func document(t *testing.T, path string) []byte {
 	t.Helper()
 	app := newApp()
-	api := RegisterV5(app, campaign.NewService(campaign.Config{}), campaign.NewKeyRing(nil, slog.New(slog.DiscardHandler)), nil)
+	api := RegisterV5(app, campaign.NewService(campaign.Config{}), campaign.NewKeyRing(nil, slog.New(slog.DiscardHandler)), nil, nil)
 	DescribeV1(api)
 	resp, err := app.Test(httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody), -1)
 	require.NoError(t, err)

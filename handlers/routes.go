@@ -21,6 +21,7 @@ type Deps struct {
 	Events    *EventServer
 	// Conversions keeps what advertisers report.
 	Conversions event.ConversionStore
+	BidFloor    BidFloor
 }
 
 // The limits of a connection.
@@ -53,7 +54,7 @@ func New(d Deps) *fiber.App {
 	app.Add(fiber.MethodGet, "/v1/c/:token", d.Events.Click)
 	app.Post("/v1/events", d.Events.Batch)
 
-	api := RegisterV5(app, d.Service, d.Keys, d.Conversions)
+	api := RegisterV5(app, d.Service, d.Keys, d.Conversions, d.BidFloor)
 	DescribeV1(api)
 
 	app.Use(func(*fiber.Ctx) error {

@@ -37,6 +37,7 @@ type v5 struct {
 	conversions event.ConversionStore
 	// partsAtOnce has an element for each part of an upload that is being read.
 	partsAtOnce chan struct{}
+	floor       BidFloor
 }
 
 // managers are the roles that the v5 API is for.
@@ -44,12 +45,13 @@ var managers = []campaign.Role{campaign.RoleAdvertiser, campaign.RoleOperator}
 
 // RegisterV5 adds the v5 API and the OpenAPI document to app. Other operations may be added to the API that it returns, until
 // the server starts.
-func RegisterV5(app *fiber.App, svc *campaign.Service, ring *campaign.KeyRing, conversions event.ConversionStore) huma.API {
+func RegisterV5(app *fiber.App, svc *campaign.Service, ring *campaign.KeyRing, conversions event.ConversionStore, floor BidFloor) huma.API {
 	useOurErrors()
-	v := &v5{svc: svc, ring: ring, api: newAPI(app), conversions: conversions, partsAtOnce: make(chan struct{}, maxPartsAtOnce)}
+	v := &v5{svc: svc, ring: ring, api: newAPI(app), conversions: conversions, partsAtOnce: make(chan struct{}, maxPartsAtOnce), floor: floor}
 	v.registerAdAccounts()
 	v.registerCampaigns()
 	v.registerAdGroups()
+	v.registerBidFloor()
 	v.registerAds()
 	v.registerKeywords()
 	v.registerAudiences()

@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"gavel/campaign"
+	"gavel/internal/money"
 )
 
 const adGroupsPath = accountsPath + "/{ad_account_id}/ad_groups"
@@ -52,6 +53,7 @@ func (v *v5) createAdGroups(ctx context.Context, in *createInput) (*jsonOutput, 
 	if err != nil {
 		return nil, err
 	}
+	floorsAreOperators(ctx, items, func(g campaign.AdGroupInput) campaign.Opt[money.Micros] { return g.BidFloor })
 	return v.once(ctx, in.account(), "ad_groups/create", in.IdempotencyKey, in.RawBody, func(ctx context.Context, s *campaign.Service) (campaign.Answer, error) {
 		results, err := s.CreateAdGroups(ctx, in.account(), items)
 		if err != nil {
@@ -66,6 +68,7 @@ func (v *v5) updateAdGroups(ctx context.Context, in *updateInput) (*jsonOutput, 
 	if err != nil {
 		return nil, err
 	}
+	floorsAreOperators(ctx, items, func(g campaign.AdGroupUpdate) campaign.Opt[money.Micros] { return g.BidFloor })
 	results, err := v.svc.UpdateAdGroups(ctx, in.account(), items)
 	if err != nil {
 		return nil, err

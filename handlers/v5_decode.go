@@ -132,7 +132,7 @@ func fieldsOf(v reflect.Value, into map[string]inputField) map[string]inputField
 			fieldsOf(v.Field(i), into)
 		case isInput:
 			if off, isOff := field.(*offIn); isOff {
-				off.accepted, off.why = strings.Split(f.Tag.Get("enum"), ","), f.Tag.Get("why")
+				off.accepted = strings.Split(f.Tag.Get("enum"), ",")
 			}
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			into[name] = field
@@ -333,7 +333,6 @@ func (*textsIn) Schema(huma.Registry) *huma.Schema {
 // used" pass: those of the tag enum.
 type offIn struct {
 	accepted []string
-	why      string
 }
 
 func (f *offIn) decode(raw json.RawMessage, name string, p *fault.Fields) {
@@ -341,11 +340,7 @@ func (f *offIn) decode(raw json.RawMessage, name string, p *fault.Fields) {
 	if err := json.Compact(&compact, raw); err == nil && slices.Contains(f.accepted, compact.String()) {
 		return
 	}
-	message := "is not supported yet"
-	if f.why != "" {
-		message += ": " + f.why
-	}
-	p.Add(name, message)
+	p.Add(name, "is not supported yet")
 }
 
 // Schema implements huma.SchemaProvider.

@@ -42,7 +42,7 @@ func TestDecodeObjectTellsEveryProblem(t *testing.T) {
 		"out of range":         {`{"daily_spend_cap":9223372036854775808}`, []string{"daily_spend_cap"}},
 		"ids":                  {`{"ad_account_id":"-1"}`, []string{"ad_account_id"}},
 		"long id":              {`{"ad_account_id":"1234567890123456789"}`, []string{"ad_account_id"}},
-		"not supported":        {`{"bid_options":{"a":1},"is_flexible_daily_budgets":true,"tracking_urls":{"click":["x"]},"order_line_id":"5"}`, []string{"bid_options", "is_flexible_daily_budgets", "tracking_urls", "order_line_id"}},
+		"not supported":        {`{"bid_options":{"a":1},"is_flexible_daily_budgets":true,"tracking_urls":{"click":["x"]},"order_line_id":"5"}`, []string{"bid_options.a", "is_flexible_daily_budgets", "tracking_urls", "order_line_id"}},
 		"switched off":         {`{"bid_options":{ },"is_flexible_daily_budgets":false,"tracking_urls":null,"is_automated_campaign":null}`, []string{}},
 		"nulls are left alone": {`{"name":null,"daily_spend_cap":null,"start_time":null,"status":null}`, []string{}},
 	} {
@@ -68,9 +68,10 @@ func TestDecodedValuesArrive(t *testing.T) {
 	require.Equal(t, int64(100), first.EndTime.Value.Unix())
 	require.Equal(t, campaign.CampaignUpdate{ID: 8}, items[1].Input, "what is absent is absent")
 
-	group, err := decodeItems([]byte(`[{"bid_strategy_type":"TARGET_AVG","targeting_template_ids":["0"],"bid_multiplier":0,"targeting_spec":{"GENDER":["male"]}}]`), (*adGroupUpdateRequest).input)
+	group, err := decodeItems([]byte(`[{"bid_strategy_type":"TARGET_AVG","targeting_template_ids":["5"],"bid_multiplier":0,"targeting_spec":{"GENDER":["male"]}}]`), (*adGroupUpdateRequest).input)
 	require.NoError(t, err)
-	require.Equal(t, []fault.Field{{Name: "bid_strategy_type", Message: "is not supported yet: only MAX_BID is"}}, group[0].Problems)
+	require.Equal(t, []fault.Field{{Name: "targeting_template_ids", Message: "is not supported yet"}}, group[0].Problems)
+	require.Equal(t, campaign.Some(campaign.TargetAvg), group[0].Input.BidStrategy)
 	require.JSONEq(t, `{"GENDER":["male"]}`, string(group[0].Input.TargetingSpec.Value))
 
 	parent, keywords, found := decodeKeywords([]byte(`{"parent_id":"5","keywords":[{"match_type":"BROAD","value":"a","bid":5},{"match_type":1,"word":"x"}]}`))
@@ -100,6 +101,7 @@ func inputTypes() []any {
 	return []any{
 		&adAccountCreate{}, &campaignCreateRequest{}, &campaignUpdateRequest{}, &adGroupCreateRequest{}, &adGroupUpdateRequest{},
 		&adCreateRequest{}, &adUpdateRequest{}, &keywordsRequest{}, &keywordRequest{}, &audienceCreateRequest{}, &audienceUsersRequest{},
+		&bidFloorRequest{}, &floorSpecRequest{}, &bidOptionsUpdate{}, &goalRequest{}, &conversionGoalRequest{},
 	}
 }
 
@@ -131,6 +133,8 @@ func FuzzDecodeCreate(f *testing.F) {
 		`[{"name":"a","objective_type":"AWARENESS","daily_spend_cap":5,"start_time":1,"end_time":2,"bid_options":null}]`,
 		`[{"campaign_id":"1","billable_event":"IMPRESSION","bid_in_micro_currency":5,"targeting_spec":{"GENDER":["male"]}}]`,
 		`{"parent_id":"1","keywords":[{"match_type":"EXACT","value":"x"}]}`, `[]`, `[null]`, `[{"name":"\ud800"}]`, `{"user_ids":["a"],"operation_type":"ADD"}`,
+		`{"bid_options":{"app_type_multipliers":{"ipad":1.1,"ipad":1e400},"audience_multipliers":{"5":0}},"optimization_goal_metadata":{"conversion_tag_v3_goal_metadata":{"cpa_goal_value_in_micro_currency":"5"}}}`,
+		`{"bid_floor_specs":[{"billable_event":"IMPRESSION","currency":"USD","countries":["US"]},{"x":1}],"bid_multiplier":1.5}`,
 		`{"ad_schedule":[{"day_of_week":"MONDAY","start_hour":9,"end_hour":17},{"x":1},5,null]}`,
 		`{"ad_schedule":[` + strings.Repeat(`{"`+strings.Repeat("x", 64)+`":1,"y":1,"z":1},`, 41) + `{}]}`,
 	} {

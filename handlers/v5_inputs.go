@@ -14,11 +14,12 @@ type adAccountCreate struct {
 	Country  textIn[string] `json:"country" pattern:"^[A-Z]{2}$" doc:"ISO 3166-1 alpha-2." example:"US"`
 	Currency textIn[string] `json:"currency" pattern:"^[A-Z]{3}$" doc:"ISO 4217; fixed." example:"USD"`
 	TimeZone textIn[string] `json:"time_zone,omitempty" doc:"Gavel's own. IANA time zone that decides what a day of a daily budget is; fixed. Default UTC." example:"Europe/Berlin"`
+	Category textIn[string] `json:"iab_category,omitempty" nullable:"true" pattern:"^IAB([1-9]|1[0-9]|2[0-6])$" doc:"Gavel's own. What the account sells, as a tier-1 category of the IAB Content Taxonomy 1.0: IAB1 to IAB26; fixed. A page may keep two ads of one category apart." example:"IAB22"`
 	Owner    offIn          `json:"owner_user_id,omitempty" enum:"null"`
 }
 
 func (in *adAccountCreate) input() campaign.AdAccountInput {
-	return campaign.AdAccountInput{Name: in.Name.Opt, Country: in.Country.Opt, Currency: in.Currency.Opt, TimeZone: in.TimeZone.Opt}
+	return campaign.AdAccountInput{Name: in.Name.Opt, Country: in.Country.Opt, Currency: in.Currency.Opt, TimeZone: in.TimeZone.Opt, Category: in.Category.Opt}
 }
 
 type adAccountUpdate struct {
@@ -42,7 +43,6 @@ type CampaignFields struct {
 
 	OrderLine       offIn `json:"order_line_id,omitempty" enum:"null"`
 	TrackingURLs    offIn `json:"tracking_urls,omitempty" enum:"null,{}"`
-	BidOptions      offIn `json:"bid_options,omitempty" enum:"null,{}"`
 	DefaultBudget   offIn `json:"default_ad_group_budget_in_micro_currency,omitempty" enum:"null,0"`
 	FlexibleBudgets offIn `json:"is_flexible_daily_budgets,omitempty" enum:"null,false"`
 	Automated       offIn `json:"is_automated_campaign,omitempty" enum:"null,false"`
@@ -59,17 +59,21 @@ func (in *CampaignFields) input(name textIn[string], objective textIn[campaign.O
 type campaignCreateRequest struct {
 	Name      textIn[string]             `json:"name" minLength:"1" maxLength:"255" doc:"Campaign name."`
 	Objective textIn[campaign.Objective] `json:"objective_type" enum:"AWARENESS,CONSIDERATION,WEB_CONVERSION,CATALOG_SALES,VIDEO_COMPLETION" doc:"Fixed once created."`
+	Bids      objectIn[bidOptionsCreate] `json:"bid_options,omitempty" doc:"Multipliers of the bids of its ad groups."`
 	CampaignFields
 }
 
 func (in *campaignCreateRequest) input() campaign.CampaignInput {
-	return in.CampaignFields.input(in.Name, in.Objective)
+	c := in.CampaignFields.input(in.Name, in.Objective)
+	c.BidOptions = inputOf(in.Bids.Opt, func(o *bidOptionsCreate) campaign.BidOptionsInput { return o.BidMultiplierFields.input() })
+	return c
 }
 
 type campaignUpdateRequest struct {
 	ID        idIn[campaign.CampaignID]  `json:"id" doc:"Campaign id."`
 	Name      textIn[string]             `json:"name,omitempty" minLength:"1" maxLength:"255" doc:"Campaign name."`
 	Objective textIn[campaign.Objective] `json:"objective_type,omitempty" enum:"AWARENESS,CONSIDERATION,WEB_CONVERSION,CATALOG_SALES,VIDEO_COMPLETION" doc:"Cannot be changed."`
+	Bids      objectIn[bidOptionsUpdate] `json:"bid_options,omitempty" doc:"Multipliers of the bids of its ad groups; null removes all."`
 	CampaignFields
 }
 
@@ -78,13 +82,20 @@ func (in *campaignUpdateRequest) input() campaign.CampaignUpdate {
 	if objective.Null { // v5: null leaves it
 		objective = textIn[campaign.Objective]{}
 	}
-	return campaign.CampaignUpdate{ID: in.ID.Value, CampaignInput: in.CampaignFields.input(in.Name, objective)}
+	c := in.CampaignFields.input(in.Name, objective)
+	c.BidOptions = inputOf(in.Bids.Opt, (*bidOptionsUpdate).input)
+	return campaign.CampaignUpdate{ID: in.ID.Value, CampaignInput: c}
 }
 
 // AdGroupFields are the fields that create and update of ad groups share. It is exported because reflection passes over embedded types that are not.
 type AdGroupFields struct {
 	AdAccountID    idIn[campaign.AdAccountID]          `json:"ad_account_id,omitempty" doc:"The ad account of the path."`
 	Status         textIn[campaign.Status]             `json:"status,omitempty" enum:"ACTIVE,PAUSED,ARCHIVED" doc:"Default ACTIVE."`
+	Bid            amountIn                            `json:"bid_in_micro_currency,omitempty" nullable:"true" minimum:"1" maximum:"1000000000000" doc:"Per 1,000 impressions for IMPRESSION, per click for CLICKTHROUGH. Required for MAX_BID and TARGET_AVG, unless a CPA goal takes its place. For AUTOMATIC_BID and beside a CPA goal it is a cap; null removes it."`
+	BidStrategy    textIn[campaign.BidStrategy]        `json:"bid_strategy_type,omitempty" nullable:"true" enum:"MAX_BID,AUTOMATIC_BID,TARGET_AVG" doc:"MAX_BID bids the bid. AUTOMATIC_BID spends the budget at the lowest price. TARGET_AVG holds the average price at the bid. Default MAX_BID."`
+	BidMultiplier  perMilleIn                          `json:"bid_multiplier,omitempty" minimum:"0" maximum:"10" doc:"From 0.1 to 10 with at most 3 decimals, only for AUTOMATIC_BID; 0 removes it."`
+	BidFloor       amountIn                            `json:"bid_floor_in_micro_currency,omitempty" nullable:"true" minimum:"1" maximum:"1000000000000" doc:"Gavel's own, for operators only. The least price at which its views are sold, in the unit of the bid and not above it; null removes it."`
+	Goal           objectIn[goalRequest]               `json:"optimization_goal_metadata,omitempty" doc:"Only a CPA goal is supported, for campaigns with the objective WEB_CONVERSION and not with TARGET_AVG; null removes it."`
 	Budget         amountIn                            `json:"budget_in_micro_currency,omitempty" nullable:"true" minimum:"1" maximum:"1000000000000000" doc:"Required unless the campaign optimizes the budget, and then not allowed."`
 	BudgetType     textIn[campaign.BudgetType]         `json:"budget_type,omitempty" enum:"DAILY,LIFETIME,CBO_ADGROUP" doc:"LIFETIME needs end_time. Fixed once created. Default DAILY, or CBO_ADGROUP when the campaign optimizes the budget."`
 	Pacing         textIn[campaign.PacingDeliveryType] `json:"pacing_delivery_type,omitempty" enum:"STANDARD,ACCELERATED" doc:"Default STANDARD."`
@@ -95,11 +106,8 @@ type AdGroupFields struct {
 	EndTime        timeIn                              `json:"end_time,omitempty" nullable:"true" doc:"Unix seconds, after start_time and not after the campaign's; null removes it."`
 	AdSchedule     scheduleIn                          `json:"ad_schedule,omitempty" nullable:"true" doc:"Gavel's own. The hours of the week in which the ad group serves, in the time zone of the ad account; entries may overlap. Null means all hours."`
 
-	BidStrategy          offIn `json:"bid_strategy_type,omitempty" enum:"null,\"MAX_BID\"" why:"only MAX_BID is"`
-	BidMultiplier        offIn `json:"bid_multiplier,omitempty" enum:"null,0"`
 	AutoTargeting        offIn `json:"auto_targeting_enabled,omitempty" enum:"null,false"`
 	CreativeOptimization offIn `json:"is_creative_optimization,omitempty" enum:"null,false"`
-	OptimizationGoal     offIn `json:"optimization_goal_metadata,omitempty" enum:"null,{}"`
 	PromotionLevel       offIn `json:"promotion_application_level,omitempty" enum:"null,\"NONE\""`
 	Promotion            offIn `json:"promotion_id,omitempty" enum:"null,\"0\""`
 	TargetingTemplates   offIn `json:"targeting_template_ids,omitempty" enum:"null,[],[\"0\"]"`
@@ -111,6 +119,7 @@ func (in *AdGroupFields) input() campaign.AdGroupInput {
 		AdAccountID: in.AdAccountID.Opt, Status: in.Status.Opt, Budget: in.Budget.Opt, BudgetType: in.BudgetType.Opt, Pacing: in.Pacing.Opt,
 		PlacementGroup: in.PlacementGroup.Opt, TargetingSpec: in.TargetingSpec.Opt, FrequencyCap: in.FrequencyCap.Opt,
 		StartTime: in.StartTime.Opt, EndTime: in.EndTime.Opt, AdSchedule: in.AdSchedule.Opt,
+		Bid: in.Bid.Opt, BidStrategy: in.BidStrategy.Opt, BidMultiplier: in.BidMultiplier.Opt, BidFloor: in.BidFloor.Opt, CPAGoal: cpaGoal(in.Goal.Opt),
 	}
 }
 
@@ -128,13 +137,12 @@ type adGroupCreateRequest struct {
 	CampaignID idIn[campaign.CampaignID]      `json:"campaign_id" doc:"Campaign of the ad group."`
 	Name       textIn[string]                 `json:"name" minLength:"1" maxLength:"255" doc:"Ad group name."`
 	Billable   textIn[campaign.BillableEvent] `json:"billable_event" enum:"IMPRESSION,CLICKTHROUGH" doc:"Fixed once created."`
-	Bid        amountIn                       `json:"bid_in_micro_currency" minimum:"1" maximum:"1000000000000" doc:"Per 1,000 impressions for IMPRESSION, per click for CLICKTHROUGH."`
 	AdGroupFields
 }
 
 func (in *adGroupCreateRequest) input() campaign.AdGroupInput {
 	g := in.AdGroupFields.input()
-	g.CampaignID, g.Name, g.BillableEvent, g.Bid = in.CampaignID.Opt, in.Name.Opt, in.Billable.Opt, in.Bid.Opt
+	g.CampaignID, g.Name, g.BillableEvent = in.CampaignID.Opt, in.Name.Opt, in.Billable.Opt
 	return g
 }
 
@@ -143,13 +151,12 @@ type adGroupUpdateRequest struct {
 	CampaignID idIn[campaign.CampaignID]      `json:"campaign_id,omitempty" doc:"Cannot be changed."`
 	Name       textIn[string]                 `json:"name,omitempty" minLength:"1" maxLength:"255" doc:"Ad group name."`
 	Billable   textIn[campaign.BillableEvent] `json:"billable_event,omitempty" enum:"IMPRESSION,CLICKTHROUGH" doc:"Cannot be changed."`
-	Bid        amountIn                       `json:"bid_in_micro_currency,omitempty" minimum:"1" maximum:"1000000000000" doc:"Per 1,000 impressions for IMPRESSION, per click for CLICKTHROUGH."`
 	AdGroupFields
 }
 
 func (in *adGroupUpdateRequest) input() campaign.AdGroupUpdate {
 	g := in.AdGroupFields.input()
-	g.CampaignID, g.Name, g.BillableEvent, g.Bid = in.CampaignID.Opt, in.Name.Opt, in.Billable.Opt, in.Bid.Opt
+	g.CampaignID, g.Name, g.BillableEvent = in.CampaignID.Opt, in.Name.Opt, in.Billable.Opt
 	return campaign.AdGroupUpdate{ID: in.ID.Value, AdGroupInput: g}
 }
 

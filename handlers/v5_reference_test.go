@@ -37,15 +37,15 @@ func readReference(t *testing.T) reference {
 
 // ours are the fields of Gavel's own.
 var ours = map[string][]string{
-	"adAccountCreate":       {"time_zone"},
+	"adAccountCreate":       {"time_zone", "iab_category"},
 	"adCreateRequest":       {"title", "description", "image_url", "ad_account_id"},
 	"adUpdateRequest":       {"title", "description", "image_url", "ad_account_id"},
-	"adGroupCreateRequest":  {"ad_account_id", "ad_schedule"},
-	"adGroupUpdateRequest":  {"ad_account_id", "ad_schedule"},
+	"adGroupCreateRequest":  {"ad_account_id", "ad_schedule", "bid_floor_in_micro_currency"},
+	"adGroupUpdateRequest":  {"ad_account_id", "ad_schedule", "bid_floor_in_micro_currency"},
 	"audienceCreateRequest": {},
-	"AdAccount":             {"time_zone", "daily_spend_cap", "lifetime_spend_cap"},
+	"AdAccount":             {"time_zone", "iab_category", "daily_spend_cap", "lifetime_spend_cap"},
 	"AdResponse":            {"title", "description", "image_url"},
-	"AdGroupResponse":       {"ad_schedule"},
+	"AdGroupResponse":       {"ad_schedule", "bid_floor_in_micro_currency"},
 	"customerListRequest":   {},
 	"CustomerList":          {"list_type", "size"},
 	"CustomerListUpload":    {"total_parts", "parts_received", "records_received", "parts_url"},
@@ -67,6 +67,8 @@ func TestV5InputsCoverTheReference(t *testing.T) {
 		"CustomerListRequest": &customerListRequest{}, "CustomerListUpdateRequest": &customerListUpdateRequest{},
 		"CustomerListUploadCreateRequest": &uploadCreateRequest{}, "ConversionEvents": &conversionsRequest{}, "ConversionEvent": &conversionRequest{},
 		"ConversionEventCustomData": &customData{}, "ConversionEventsUserDataProperties": &userData{},
+		"CampaignBidOptionsCreate": &bidOptionsCreate{}, "CampaignBidOptionsUpdate": &bidOptionsUpdate{}, "BidFloorRequest": &bidFloorRequest{},
+		"BidFloorSpec": &floorSpecRequest{}, "OptimizationGoalMetadata": &goalRequest{}, "ConversionGoalMetadata": &conversionGoalRequest{},
 	} {
 		schema, found := ref.Schemas[name]
 		require.True(t, found, name)
@@ -142,11 +144,15 @@ func TestV5AnswersHaveTheShapesOfTheReference(t *testing.T) {
 		ref.like(t, schema, b.ok("GET", root+path, ""))
 	}
 	// Everything set.
-	c := first(b, b.ok("POST", root+"/campaigns", `[{"name":"a","objective_type":"CATALOG_SALES","status":"PAUSED","is_campaign_budget_optimization":true,"lifetime_spend_cap":5,"start_time":1,"end_time":9000000000}]`))
+	c := first(b, b.ok("POST", root+"/campaigns", `[{"name":"a","objective_type":"WEB_CONVERSION","bid_options":{"app_type_multipliers":{"ipad":1.1},"placement_multipliers":{"BROWSE":0.9}},"status":"PAUSED","is_campaign_budget_optimization":true,"lifetime_spend_cap":5,"start_time":1,"end_time":9000000000}]`))
 	ref.like(t, "CampaignCreateResponseData", c)
-	g := first(b, b.ok("POST", root+"/ad_groups", `[{"campaign_id":"`+c["id"].(string)+`","name":"g","billable_event":"IMPRESSION","bid_in_micro_currency":5,"targeting_spec":{"GENDER":["male"]},"lifetime_frequency_cap":5,"end_time":8000000000}]`))
+	g := first(b, b.ok("POST", root+"/ad_groups", `[{"campaign_id":"`+c["id"].(string)+`","name":"g","billable_event":"IMPRESSION","bid_strategy_type":"AUTOMATIC_BID","bid_multiplier":1.5,"optimization_goal_metadata":{"conversion_tag_v3_goal_metadata":{"cpa_goal_value_in_micro_currency":"5000000"}},"targeting_spec":{"GENDER":["male"]},"lifetime_frequency_cap":5,"end_time":8000000000}]`))
 	ref.like(t, "AdGroupResponse", g)
 	require.Equal(t, "CBO_ADGROUP", g["budget_type"])
+	ref.like(t, "CampaignBidOptions", c["bid_options"].(map[string]any))
+	ref.like(t, "OptimizationGoalMetadata", g["optimization_goal_metadata"].(map[string]any))
+	ref.like(t, "ConversionGoalMetadata", g["optimization_goal_metadata"].(map[string]any)["conversion_tag_v3_goal_metadata"].(map[string]any))
+	ref.like(t, "BidFloor", b.ok("POST", root+"/bid_floor", `{"bid_floor_specs":[{"billable_event":"IMPRESSION","currency":"USD"}]}`))
 	ref.like(t, "AdResponse", first(b, b.ok("POST", root+"/ads", `[{"ad_group_id":"`+groupID+`","creative_type":"VIDEO","destination_url":"http://x.example","pin_id":"394205773611545468","name":"n"}]`)))
 
 	partly := b.ok("POST", root+"/campaigns", `[`+campaignJSON+`,{}]`)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"gavel/campaign"
 	"gavel/campaign/postgres"
 	conversions "gavel/event/postgres"
+	"gavel/internal/money"
 	"gavel/internal/testenv"
 	"gavel/targeting"
 )
@@ -57,7 +59,7 @@ func setupV5(t *testing.T) *v5Bundle {
 		Store: store, ValidateTargeting: targeting.Canonicalize, CheckKeyword: targeting.CheckKeyword, CheckInterests: targeting.CheckTaxonomy,
 		TargetingOptions: targeting.Options, Now: func() time.Time { return b.now }, Random: rand.Reader,
 	})
-	b.api = RegisterV5(b.app, b.svc, b.ring, conversions.NewConversions(db))
+	b.api = RegisterV5(b.app, b.svc, b.ring, conversions.NewConversions(db), aFloor)
 
 	own, other := b.newAccount(), b.newAccount()
 	b.account, b.other = idText(own), idText(other)
@@ -199,4 +201,16 @@ func (r reply) fields() []string {
 		names = append(names, name)
 	}
 	return names
+}
+
+// aFloor is 100,000 per 1,000 impressions and 5,000 per click, twice that in the US.
+func aFloor(billable campaign.BillableEvent, countries []string) money.Micros {
+	floor := money.Micros(100_000)
+	if billable == campaign.BillClickthrough {
+		floor = 5_000
+	}
+	if slices.Equal(countries, []string{"US"}) {
+		floor *= 2
+	}
+	return floor
 }

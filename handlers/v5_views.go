@@ -13,47 +13,50 @@ import (
 // is left out.
 
 type adAccountView struct {
-	ID               string `json:"id" doc:"Ad account id."`
-	Name             string `json:"name"`
-	Country          string `json:"country" doc:"ISO 3166-1 alpha-2."`
-	Currency         string `json:"currency" doc:"ISO 4217."`
-	TimeZone         string `json:"time_zone" doc:"Gavel's own. IANA time zone."`
-	DailySpendCap    *int64 `json:"daily_spend_cap" doc:"Gavel's own. Micro currency; null for no limit."`
-	LifetimeSpendCap *int64 `json:"lifetime_spend_cap" doc:"Gavel's own. Micro currency; null for no limit."`
-	CreatedTime      int64  `json:"created_time" doc:"Unix seconds."`
-	UpdatedTime      int64  `json:"updated_time" doc:"Unix seconds."`
+	ID               string  `json:"id" doc:"Ad account id."`
+	Name             string  `json:"name"`
+	Country          string  `json:"country" doc:"ISO 3166-1 alpha-2."`
+	Currency         string  `json:"currency" doc:"ISO 4217."`
+	TimeZone         string  `json:"time_zone" doc:"Gavel's own. IANA time zone."`
+	Category         *string `json:"iab_category" doc:"Gavel's own. Tier-1 category of the IAB Content Taxonomy 1.0."`
+	DailySpendCap    *int64  `json:"daily_spend_cap" doc:"Gavel's own. Micro currency; null for no limit."`
+	LifetimeSpendCap *int64  `json:"lifetime_spend_cap" doc:"Gavel's own. Micro currency; null for no limit."`
+	CreatedTime      int64   `json:"created_time" doc:"Unix seconds."`
+	UpdatedTime      int64   `json:"updated_time" doc:"Unix seconds."`
 }
 
 func viewAdAccount(a campaign.AdAccount) adAccountView {
 	return adAccountView{
-		ID: idText(a.ID), Name: a.Name, Country: a.Country, Currency: a.Currency, TimeZone: a.TimeZone,
+		ID: idText(a.ID), Name: a.Name, Country: a.Country, Currency: a.Currency, TimeZone: a.TimeZone, Category: text(a.Category),
 		DailySpendCap: amount(a.DailySpendCap), LifetimeSpendCap: amount(a.LifetimeSpendCap),
 		CreatedTime: a.CreatedAt.Unix(), UpdatedTime: a.UpdatedAt.Unix(),
 	}
 }
 
 type campaignView struct {
-	ID               string `json:"id" doc:"Campaign id."`
-	AdAccountID      string `json:"ad_account_id"`
-	Name             string `json:"name"`
-	Status           string `json:"status" enum:"ACTIVE,PAUSED,ARCHIVED"`
-	Objective        string `json:"objective_type" enum:"AWARENESS,CONSIDERATION,WEB_CONVERSION,CATALOG_SALES,VIDEO_COMPLETION"`
-	CBO              bool   `json:"is_campaign_budget_optimization"`
-	FlexibleBudgets  bool   `json:"is_flexible_daily_budgets" doc:"Always false."`
-	Automated        bool   `json:"is_automated_campaign" doc:"Always false."`
-	DailySpendCap    *int64 `json:"daily_spend_cap" doc:"Micro currency."`
-	LifetimeSpendCap *int64 `json:"lifetime_spend_cap" doc:"Micro currency."`
-	StartTime        *int64 `json:"start_time" doc:"Unix seconds."`
-	EndTime          *int64 `json:"end_time" doc:"Unix seconds."`
-	CreatedTime      int64  `json:"created_time" doc:"Unix seconds."`
-	UpdatedTime      int64  `json:"updated_time" doc:"Unix seconds."`
-	Type             string `json:"type" enum:"campaign"`
+	ID               string          `json:"id" doc:"Campaign id."`
+	AdAccountID      string          `json:"ad_account_id"`
+	Name             string          `json:"name"`
+	Status           string          `json:"status" enum:"ACTIVE,PAUSED,ARCHIVED"`
+	Objective        string          `json:"objective_type" enum:"AWARENESS,CONSIDERATION,WEB_CONVERSION,CATALOG_SALES,VIDEO_COMPLETION"`
+	CBO              bool            `json:"is_campaign_budget_optimization"`
+	FlexibleBudgets  bool            `json:"is_flexible_daily_budgets" doc:"Always false."`
+	Automated        bool            `json:"is_automated_campaign" doc:"Always false."`
+	BidOptions       *bidOptionsView `json:"bid_options" doc:"Multipliers of the bids of its ad groups."`
+	DailySpendCap    *int64          `json:"daily_spend_cap" doc:"Micro currency."`
+	LifetimeSpendCap *int64          `json:"lifetime_spend_cap" doc:"Micro currency."`
+	StartTime        *int64          `json:"start_time" doc:"Unix seconds."`
+	EndTime          *int64          `json:"end_time" doc:"Unix seconds."`
+	CreatedTime      int64           `json:"created_time" doc:"Unix seconds."`
+	UpdatedTime      int64           `json:"updated_time" doc:"Unix seconds."`
+	Type             string          `json:"type" enum:"campaign"`
 }
 
 func viewCampaign(c campaign.Campaign) campaignView {
 	return campaignView{
 		ID: idText(c.ID), AdAccountID: idText(c.AdAccountID), Name: c.Name, Status: string(c.Status), Objective: string(c.Objective),
-		CBO: c.BudgetOptimization, DailySpendCap: amount(c.DailySpendCap), LifetimeSpendCap: amount(c.LifetimeSpendCap),
+		BidOptions: viewBidOptions(c.BidOptions),
+		CBO:        c.BudgetOptimization, DailySpendCap: amount(c.DailySpendCap), LifetimeSpendCap: amount(c.LifetimeSpendCap),
 		StartTime: unix(c.StartTime), EndTime: unix(c.EndTime),
 		CreatedTime: c.CreatedAt.Unix(), UpdatedTime: c.UpdatedAt.Unix(), Type: "campaign",
 	}
@@ -66,8 +69,11 @@ type adGroupView struct {
 	Name           string          `json:"name"`
 	Status         string          `json:"status" enum:"ACTIVE,PAUSED,ARCHIVED"`
 	BillableEvent  string          `json:"billable_event" enum:"IMPRESSION,CLICKTHROUGH"`
-	Bid            int64           `json:"bid_in_micro_currency"`
-	BidStrategy    string          `json:"bid_strategy_type" enum:"MAX_BID"`
+	Bid            *int64          `json:"bid_in_micro_currency"`
+	BidStrategy    string          `json:"bid_strategy_type" enum:"MAX_BID,AUTOMATIC_BID,TARGET_AVG"`
+	BidMultiplier  *float64        `json:"bid_multiplier"`
+	BidFloor       *int64          `json:"bid_floor_in_micro_currency" doc:"Gavel's own. Set by operators."`
+	Goal           *goalView       `json:"optimization_goal_metadata"`
 	Budget         *int64          `json:"budget_in_micro_currency"`
 	BudgetType     string          `json:"budget_type" enum:"DAILY,LIFETIME,CBO_ADGROUP"`
 	Pacing         string          `json:"pacing_delivery_type" enum:"STANDARD,ACCELERATED"`
@@ -100,7 +106,8 @@ func viewSchedule(h campaign.WeekHours) []scheduleView {
 func viewAdGroup(g campaign.AdGroup) adGroupView {
 	return adGroupView{
 		ID: idText(g.ID), AdAccountID: idText(g.AdAccountID), CampaignID: idText(g.CampaignID), Name: g.Name, Status: string(g.Status),
-		BillableEvent: string(g.BillableEvent), Bid: int64(g.Bid), BidStrategy: "MAX_BID",
+		BillableEvent: string(g.BillableEvent), Bid: amount(g.Bid), BidStrategy: string(g.BidStrategy),
+		BidMultiplier: viewMultiplier(g.BidMultiplier), BidFloor: amount(g.BidFloor), Goal: viewGoal(g.CPAGoal),
 		Budget: amount(g.Budget), BudgetType: string(g.BudgetType), Pacing: string(g.Pacing), PlacementGroup: string(g.PlacementGroup),
 		TargetingSpec: g.TargetingSpec, FrequencyCap: g.FrequencyCap, StartTime: unix(g.StartTime), EndTime: unix(g.EndTime),
 		AdSchedule: viewSchedule(g.Hours), CreatedTime: g.CreatedAt.Unix(), UpdatedTime: g.UpdatedAt.Unix(), Type: "adgroup",
@@ -203,6 +210,13 @@ func amount(m money.Micros) *int64 {
 	}
 	v := int64(m)
 	return &v
+}
+
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func unix(t time.Time) *int64 {

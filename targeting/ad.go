@@ -30,10 +30,17 @@ type Group struct {
 	AdAccountID campaign.AdAccountID
 	Currency    string
 	// Zone is the account's time zone.
-	Zone          *time.Location
+	Zone *time.Location
+	// Objective is the campaign's, Category what the account sells ("IAB2"; "" = not said).
+	Objective     campaign.Objective
+	Category      string
 	BillableEvent campaign.BillableEvent
-	// BidMicros is per 1,000 impressions for BillImpression, per click for BillClickthrough.
+	BidStrategy   campaign.BidStrategy
+	// BidMicros is per 1,000 impressions for BillImpression, per click for BillClickthrough. See campaign.Offer.
 	BidMicros money.Micros
+	// BidFloorMicros is the least price in the unit of BidMicros, CPAGoalMicros what a conversion is worth; 0 = none.
+	BidFloorMicros, CPAGoalMicros money.Micros
+	Multipliers                   campaign.BidMultipliers
 	// FrequencyCap is the most impressions one user may get in a rolling 30 days; 0 = no cap.
 	FrequencyCap int
 	// Bound is an upper bound of the value per impression in nanos, for ordering; see Index and Bounds.
@@ -73,36 +80,49 @@ func compareRows(a, b *Group) int {
 	return bytes.Compare(a.key[:], b.key[:])
 }
 
-// Bounds says what the ranking model promises, so that the best ads can be found without scoring all.
-type Bounds struct {
-	// MaxCTR is the highest click probability that the model may answer, in (0, 1]. An ad is worth at most its bid for
-	// BillImpression, and bid × MaxCTR for BillClickthrough, per impression.
-	MaxCTR float64
+// Offer is what the group bids, before its multipliers.
+func (g *Group) Offer() campaign.Offer {
+	return campaign.Offer{Event: g.BillableEvent, Strategy: g.BidStrategy, Bid: g.BidMicros, CPAGoal: g.CPAGoalMicros}
 }
 
-// Validate returns an error if MaxCTR is not in (0, 1].
+// Bounds says what the ranking model promises, so that the best ads can be found without scoring all.
+type Bounds struct {
+	// MaxCTR is the highest click probability that the model may answer, MaxCVR the highest probability of a conversion once clicked;
+	// both in (0, 1].
+	//
+	// An ad is worth at most its bid for BillImpression, and bid × MaxCTR for BillClickthrough, per impression, where the bid is what
+	// campaign.Offer.Base and then BidMultipliers.Most make of these probabilities and of the largest pacing multiplier of its strategy.
+	// These are the functions that make effective bids, and none falls when what it is given rises: so no bid of a request is above the
+	// bound, to the nano. A relevance term is not in it.
+	MaxCTR, MaxCVR float64
+}
+
+// Validate returns an error if MaxCTR or MaxCVR is not in (0, 1].
 func (b Bounds) Validate() error {
 	if !(b.MaxCTR > 0 && b.MaxCTR <= 1) {
 		return fmt.Errorf("max CTR %v is not in (0, 1]", b.MaxCTR)
 	}
+	if !(b.MaxCVR > 0 && b.MaxCVR <= 1) {
+		return fmt.Errorf("max CVR %v is not in (0, 1]", b.MaxCVR)
+	}
 	return nil
 }
 
-func (b Bounds) of(event campaign.BillableEvent, bid money.Micros) (float64, error) {
-	if bid <= 0 {
-		return 0, fmt.Errorf("bid of %d micros is not above 0", bid)
+// of is the bound of a group's ads.
+func (b Bounds) of(g *Group) (float64, error) {
+	switch {
+	case g.BidMicros <= 0 || g.BidMicros > money.MaxMicros:
+		return 0, fmt.Errorf("bid of %d micros is not above 0, or too large", g.BidMicros)
+	case g.BidFloorMicros < 0 || g.BidFloorMicros > g.BidMicros:
+		return 0, fmt.Errorf("floor of %d micros is not within the bid", g.BidFloorMicros)
+	case g.CPAGoalMicros < 0 || g.CPAGoalMicros > money.MaxMicros:
+		return 0, fmt.Errorf("CPA goal of %d micros is below 0, or too large", g.CPAGoalMicros)
 	}
-	switch event {
-	case campaign.BillImpression:
-		return float64(bid.PerImpression()), nil
-	case campaign.BillClickthrough:
-		nanos, err := bid.Nanos()
-		if err != nil {
-			return 0, fmt.Errorf("bid: %w", err)
-		}
-		return float64(nanos) * b.MaxCTR, nil
+	bid := float64(g.Multipliers.Most(g.Offer().Base(g.BidStrategy.MostPacing(), b.MaxCTR, b.MaxCVR)))
+	if g.BillableEvent == campaign.BillClickthrough {
+		return bid * b.MaxCTR, nil
 	}
-	return 0, fmt.Errorf("billable event %q is not known", event)
+	return bid, nil
 }
 
 // NewAd parses one ad. An ad that returns an error must not be served: its targeting cannot be understood.
@@ -114,7 +134,7 @@ type Parser struct {
 	zones  map[string]*time.Location
 	specs  map[string]Spec
 	codes  map[string]sharedCode
-	texts  map[string]string // currencies
+	texts  map[string]string // currencies, and codes of multipliers
 	last   *Group            // ads of one group come together
 	// parsed is the group of the ad that was parsed last, from, which is without its creative.
 	parsed *Group
@@ -153,6 +173,8 @@ func (p *Parser) Parse(s campaign.ServingAd) (*Ad, error) {
 func sameGroup(a, b *campaign.ServingAd) bool {
 	return a.AdGroupID == b.AdGroupID && a.CampaignID == b.CampaignID && a.AdAccountID == b.AdAccountID &&
 		a.Currency == b.Currency && a.TimeZone == b.TimeZone && a.BillableEvent == b.BillableEvent && a.BidMicros == b.BidMicros &&
+		a.Objective == b.Objective && a.Category == b.Category && a.BidStrategy == b.BidStrategy && a.BidFloorMicros == b.BidFloorMicros &&
+		a.CPAGoalMicros == b.CPAGoalMicros && a.Multipliers == b.Multipliers &&
 		a.PlacementGroup == b.PlacementGroup && a.FrequencyCap == b.FrequencyCap && a.Hours == b.Hours &&
 		a.StartTime.Equal(b.StartTime) && a.EndTime.Equal(b.EndTime) &&
 		bytes.Equal(a.Targeting, b.Targeting) && slices.Equal(a.Keywords, b.Keywords)
@@ -171,13 +193,18 @@ func (p *Parser) group(s *campaign.ServingAd) (*Group, error) {
 	}
 	g := &Group{
 		AdGroupID: s.AdGroupID, CampaignID: s.CampaignID, AdAccountID: s.AdAccountID, Currency: p.text(s.Currency),
-		BidMicros: s.BidMicros, FrequencyCap: s.FrequencyCap,
+		BidMicros: s.BidMicros, BidFloorMicros: s.BidFloorMicros, CPAGoalMicros: s.CPAGoalMicros, FrequencyCap: s.FrequencyCap,
+	}
+	if err := g.setCodes(codesOf(s)); err != nil {
+		return nil, fmt.Errorf("%q, %q, %q or %q: %w", s.BillableEvent, s.Objective, s.BidStrategy, s.Category, err)
 	}
 	var err error
-	if g.Bound, err = p.bounds.of(s.BillableEvent, s.BidMicros); err != nil {
+	if g.Multipliers, err = p.multipliers(s.Multipliers.Code()); err != nil {
 		return nil, err
 	}
-	g.BillableEvent = billableEvents[billableCode(s.BillableEvent)]
+	if g.Bound, err = p.bounds.of(g); err != nil {
+		return nil, err
+	}
 	if g.Zone, err = p.zone(s.TimeZone); err != nil {
 		return nil, err
 	}
@@ -281,12 +308,65 @@ func (p *Parser) spec(raw json.RawMessage) (Spec, error) {
 	return s, nil
 }
 
-// billableEvents are the events by their code.
-var billableEvents = [...]campaign.BillableEvent{campaign.BillImpression, campaign.BillClickthrough}
-
-func billableCode(e campaign.BillableEvent) int {
-	if e == campaign.BillClickthrough {
-		return 1
+// What a group says of itself in one byte each, by code. Groups share these strings. An objective may be missing.
+var (
+	billableEvents = [...]campaign.BillableEvent{campaign.BillImpression, campaign.BillClickthrough}
+	objectives     = [...]campaign.Objective{
+		"", campaign.Awareness, campaign.Consideration, campaign.WebConversion, campaign.CatalogSales, campaign.VideoCompletion,
 	}
-	return 0
+	strategies = [...]campaign.BidStrategy{campaign.MaxBid, campaign.AutomaticBid, campaign.TargetAvg}
+	categories = func() (list [1 + campaign.IABCategories]string) {
+		for code := range list {
+			list[code] = campaign.CategoryOf(code)
+		}
+		return list
+	}()
+)
+
+var (
+	errUnknownCode        = errors.New("not known")
+	errUnknownMultipliers = errors.New("bid multipliers are not valid")
+)
+
+// codes are the places of a group's event, objective, strategy and category in their lists; what is not there is 255.
+type codes [4]byte
+
+func codesOf(s *campaign.ServingAd) codes {
+	strategy := s.BidStrategy
+	if strategy == "" {
+		strategy = campaign.MaxBid
+	}
+	return codes{
+		byte(slices.Index(billableEvents[:], s.BillableEvent)), byte(slices.Index(objectives[:], s.Objective)),
+		byte(slices.Index(strategies[:], strategy)), byte(slices.Index(categories[:], s.Category)),
+	}
+}
+
+// codes are those of setCodes.
+func (g *Group) codes() codes {
+	return codesOf(&campaign.ServingAd{BillableEvent: g.BillableEvent, Objective: g.Objective, BidStrategy: g.BidStrategy, Category: g.Category})
+}
+
+// setCodes sets what the codes stand for, or returns errUnknownCode.
+func (g *Group) setCodes(c codes) error {
+	if int(c[0]) >= len(billableEvents) || int(c[1]) >= len(objectives) || int(c[2]) >= len(strategies) || int(c[3]) >= len(categories) {
+		return errUnknownCode
+	}
+	g.BillableEvent, g.Objective, g.BidStrategy, g.Category = billableEvents[c[0]], objectives[c[1]], strategies[c[2]], categories[c[3]]
+	return nil
+}
+
+// multipliers are those of a code, sharing its bytes with others that are equal, or errUnknownMultipliers.
+func (p *Parser) multipliers(code string) (campaign.BidMultipliers, error) {
+	if code == "" {
+		return campaign.BidMultipliers{}, nil
+	}
+	if len(p.texts) >= maxKept {
+		clear(p.texts)
+	}
+	m, ok := campaign.DecodeBidMultipliers(p.text(code))
+	if !ok {
+		return m, errUnknownMultipliers
+	}
+	return m, nil
 }

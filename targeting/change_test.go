@@ -224,7 +224,7 @@ func TestSegmentsAreInOrder(t *testing.T) {
 	require.ErrorIs(t, err, targeting.ErrCorrupt)
 
 	raw := low[0].AppendBinary(nil, bounds)
-	other := targeting.NewParser(targeting.Bounds{MaxCTR: 0.2})
+	other := targeting.NewParser(targeting.Bounds{MaxCTR: 0.2, MaxCVR: 0.5})
 	_, err = other.DecodeSegment(raw)
 	require.ErrorIs(t, err, targeting.ErrBounds)
 	ads, err := other.DecodeAds(raw)

@@ -15,7 +15,7 @@ import (
 	"gavel/targeting"
 )
 
-var bounds = targeting.Bounds{MaxCTR: 0.1}
+var bounds = targeting.Bounds{MaxCTR: 0.1, MaxCVR: 0.5}
 
 // tables have interests 1 > 2 > 3 and 4 > 5, and no lists.
 var tables = targeting.Tables{Interests: func() *targeting.Taxonomy {
@@ -132,6 +132,9 @@ func aServingAd(d draws, id campaign.AdID) campaign.ServingAd {
 		PlacementGroup: one(d, []string{"ALL", "ALL", "SEARCH", "BROWSE", "OTHER"}),
 		Targeting:      aSpec(d),
 	}
+	if d.n(2) == 0 {
+		withTerms(d, &s)
+	}
 	for range max(0, d.n(6)-3) {
 		s.Keywords = append(s.Keywords, campaign.Keyword{MatchType: one(d, matchTypes), Value: one(d, texts)})
 	}
@@ -148,6 +151,27 @@ func aServingAd(d draws, id campaign.AdID) campaign.ServingAd {
 		s.EndTime = aMoment(d)
 	}
 	return s
+}
+
+var perMilles = []campaign.PerMille{0, 1, 800, 1000, 1200, 10_000}
+
+// withTerms gives the ad what goes beyond a bid.
+func withTerms(d draws, s *campaign.ServingAd) {
+	s.Objective = one(d, []campaign.Objective{"", campaign.Awareness, campaign.WebConversion, campaign.VideoCompletion})
+	s.Category = one(d, []string{"", "IAB1", "IAB26"})
+	s.BidStrategy = one(d, []campaign.BidStrategy{campaign.MaxBid, campaign.AutomaticBid, campaign.TargetAvg})
+	s.BidFloorMicros = money.Micros(d.n(int(s.BidMicros) + 1))
+	s.CPAGoalMicros = money.Micros(max(0, d.n(2000)-1000))
+	var o campaign.BidOptions
+	if d.n(2) == 0 {
+		o.AppTypes = map[string]campaign.PerMille{one(d, appTypes): one(d, perMilles)}
+		o.Placements = map[string]campaign.PerMille{one(d, []string{"search", "browse", "related_pins"}): one(d, perMilles)}
+		o.Audiences = map[campaign.AudienceID]campaign.PerMille{one(d, audiences): one(d, perMilles), one(d, audiences): one(d, perMilles)}
+	}
+	var err error
+	if s.Multipliers, err = campaign.NewBidMultipliers(o, one(d, []campaign.PerMille{0, 100, 2500, 10_000})); err != nil {
+		panic(err)
+	}
 }
 
 func anAd(t require.TestingT, d draws, id campaign.AdID) *targeting.Ad {

@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"gavel/campaign"
+	"gavel/internal/money"
 	"gavel/targeting"
 )
 
@@ -125,6 +127,12 @@ func TestNewAdRefusesWhatItCannotUnderstand(t *testing.T) {
 		"time zone":      func(s *campaign.ServingAd) { s.TimeZone = "Mars/Olympus" },
 		"no time zone":   func(s *campaign.ServingAd) { s.TimeZone = "" },
 		"local zone":     func(s *campaign.ServingAd) { s.TimeZone = "Local" },
+		"objective":      func(s *campaign.ServingAd) { s.Objective = "FAME" },
+		"bid strategy":   func(s *campaign.ServingAd) { s.BidStrategy = "LUCK" },
+		"category":       func(s *campaign.ServingAd) { s.Category = "IAB27" },
+		"floor":          func(s *campaign.ServingAd) { s.BidFloorMicros = s.BidMicros + 1 },
+		"negative floor": func(s *campaign.ServingAd) { s.BidFloorMicros = -1 },
+		"negative goal":  func(s *campaign.ServingAd) { s.CPAGoalMicros = -1 },
 		"match type":     func(s *campaign.ServingAd) { s.Keywords = []campaign.Keyword{{MatchType: "FUZZY", Value: "x"}} },
 		"many keywords":  func(s *campaign.ServingAd) { s.Keywords = make([]campaign.Keyword, targeting.MaxKeywords+1) },
 	}
@@ -139,8 +147,10 @@ func TestNewAdRefusesWhatItCannotUnderstand(t *testing.T) {
 			require.Nil(t, a)
 		})
 	}
-	for _, ctr := range []float64{0, -1, 1.1} {
-		_, err := targeting.NewAd(good, targeting.Bounds{MaxCTR: ctr})
+	for _, p := range []float64{0, -1, 1.1} {
+		_, err := targeting.NewAd(good, targeting.Bounds{MaxCTR: p, MaxCVR: 0.5})
+		require.Error(t, err)
+		_, err = targeting.NewAd(good, targeting.Bounds{MaxCTR: 0.5, MaxCVR: p})
 		require.Error(t, err)
 	}
 }
@@ -150,6 +160,47 @@ func TestBoundIsNanosPerImpression(t *testing.T) {
 	require.InDelta(t, 1000, ad(t, `{}`).Bound, 0)
 	click := ad(t, `{}`, func(s *campaign.ServingAd) { s.BillableEvent = campaign.BillClickthrough })
 	require.InDelta(t, 1000*1000*0.1, click.Bound, 1e-6)
+}
+
+// TestBoundCoversEveryBid: whatever a request, a model within its promise and a controller make of a bid, the bound is not below it.
+func TestBoundCoversEveryBid(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		d := rapidDraws{t}
+		s := aServingAd(d, 1)
+		withTerms(d, &s)
+		s.BidMicros *= money.Micros(rapid.Int64Range(1, 50_000_000_000).Draw(t, "scale"))
+		s.CPAGoalMicros *= money.Micros(rapid.Int64Range(1, 1_000_000_000).Draw(t, "goal scale"))
+		a, err := targeting.NewAd(s, bounds)
+		require.NoError(t, err)
+		q := aQuery(d)
+		pCTR := rapid.Float64Range(0, bounds.MaxCTR).Draw(t, "pCTR")
+		pCVR := rapid.Float64Range(0, bounds.MaxCVR).Draw(t, "pCVR")
+		base := a.Offer().Base(rapid.Float64Range(0, 10).Draw(t, "pacing"), pCTR, pCVR)
+		value := float64(a.Multipliers.Effective(base, q.AppType, string(q.Placement), q.Audiences, q.AudiencesKnown))
+		if a.BillableEvent == campaign.BillClickthrough {
+			value *= pCTR
+		}
+		require.LessOrEqual(t, value, a.Bound)
+	})
+}
+
+func TestBoundOfWhatRaisesABid(t *testing.T) {
+	t.Parallel()
+	twice := multipliers(t, campaign.BidOptions{Audiences: map[campaign.AudienceID]campaign.PerMille{7: 2000}, Placements: map[string]campaign.PerMille{"search": 500}}, 0)
+	for name, c := range map[string]struct {
+		change func(*campaign.ServingAd)
+		want   float64
+	}{
+		"an automatic bid is at most its cap":    {func(s *campaign.ServingAd) { s.BidStrategy = campaign.AutomaticBid }, 1000},
+		"an average may be three times":          {func(s *campaign.ServingAd) { s.BidStrategy = campaign.TargetAvg }, 3000},
+		"the largest multiplier":                 {func(s *campaign.ServingAd) { s.Multipliers = twice }, 2000},
+		"a goal below the bid":                   {func(s *campaign.ServingAd) { s.CPAGoalMicros = 10 }, 10 * 1000 * 0.1 * 0.5},
+		"a goal above the bid":                   {func(s *campaign.ServingAd) { s.CPAGoalMicros = 10_000 }, 1000},
+		"a goal below the bid, multiplied twice": {func(s *campaign.ServingAd) { s.CPAGoalMicros = 10; s.Multipliers = twice }, 2 * 10 * 1000 * 0.1 * 0.5},
+	} {
+		require.InDelta(t, c.want, ad(t, `{}`, c.change).Bound, 1e-9, name)
+	}
 }
 
 func TestMissNames(t *testing.T) {

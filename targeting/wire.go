@@ -19,8 +19,8 @@ import (
 var ErrBounds = errors.New("segment is in the order of other bounds")
 
 const (
-	segmentMagic  = "GVS1"
-	changeMagic   = "GVC1"
+	segmentMagic  = "GVS2"
+	changeMagic   = "GVC2"
 	checksumBytes = 8
 )
 
@@ -30,6 +30,7 @@ func (s *Segment) AppendBinary(dst []byte, b Bounds) []byte {
 	from := len(dst)
 	dst = append(dst, segmentMagic...)
 	dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(b.MaxCTR))
+	dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(b.MaxCVR))
 	for _, n := range []int{s.rows(), s.groups(), len(s.ads)} {
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(n))
 	}
@@ -114,10 +115,14 @@ func (s *Segment) appendRow(dst []byte, row int) []byte {
 
 // appendGroup appends a group without its code, and without its bound, which follows from the bid.
 func appendGroup(dst []byte, g *Group) []byte {
-	for _, v := range []int64{int64(g.AdGroupID), int64(g.CampaignID), int64(g.AdAccountID), int64(g.BidMicros), int64(g.FrequencyCap)} {
+	for _, v := range []int64{
+		int64(g.AdGroupID), int64(g.CampaignID), int64(g.AdAccountID), int64(g.BidMicros), int64(g.BidFloorMicros), int64(g.CPAGoalMicros), int64(g.FrequencyCap),
+	} {
 		dst = binary.AppendUvarint(dst, uint64(v))
 	}
-	dst = append(dst, byte(billableCode(g.BillableEvent)))
+	c := g.codes()
+	dst = append(dst, c[:]...)
+	dst = appendText(dst, g.Multipliers.Code())
 	dst = appendText(dst, g.Currency)
 	return appendText(dst, g.Zone.String())
 }
@@ -165,7 +170,7 @@ func (p *Parser) DecodeSegment(raw []byte) (*Segment, error) {
 		return nil, err
 	}
 	if d.bounds != p.bounds {
-		return nil, fmt.Errorf("max CTR %v, not %v: %w", d.bounds.MaxCTR, p.bounds.MaxCTR, ErrBounds)
+		return nil, fmt.Errorf("bounds %v, not %v: %w", d.bounds, p.bounds, ErrBounds)
 	}
 	s := &Segment{ads: d.ads, first: d.first}
 	for row := range d.rows {
@@ -218,18 +223,18 @@ func (p *Parser) openSegment(raw []byte) (*openedSegment, error) {
 	if err != nil {
 		return nil, err
 	}
-	const head = 8 + 4*4
+	const head = 2*8 + 4*4
 	if len(body) < head {
 		return nil, fmt.Errorf("%d bytes: %w", len(raw), ErrCorrupt)
 	}
-	number := func(i int) int { return int(binary.LittleEndian.Uint32(body[8+4*i:])) }
+	number := func(i int) int { return int(binary.LittleEndian.Uint32(body[2*8+4*i:])) }
 	rows, groups, ads, size := number(0), number(1), number(2), number(3)
-	// The shortest row has a code of 3 bytes, one group of 8, and one ad of 8.
+	// The shortest row has a code of 3 bytes, one group of 14, and one ad of 8.
 	if size > len(body)-head || rows > maxRows || rows > groups || groups > size/8 || groups > ads || ads > size/8 || rows == 0 {
 		return nil, fmt.Errorf("%d rows of %d ads in %d bytes: %w", rows, ads, size, ErrCorrupt)
 	}
 	d := &openedSegment{
-		bounds: Bounds{math.Float64frombits(binary.LittleEndian.Uint64(body))}, rows: rows,
+		bounds: Bounds{math.Float64frombits(binary.LittleEndian.Uint64(body)), math.Float64frombits(binary.LittleEndian.Uint64(body[8:]))}, rows: rows,
 		ads: make([]Ad, 0, ads), first: make([]uint32, 0, rows+1), columns: string(body[head+size:]),
 	}
 	// The ads share the bytes of the records; the columns do not, so that those can go.
@@ -291,19 +296,22 @@ func (p *Parser) readRow(r *reader, d *openedSegment, slab []Group) ([]Group, er
 func (p *Parser) readGroup(r *reader) (Group, error) {
 	g := Group{
 		AdGroupID: campaign.AdGroupID(r.uvarint()), CampaignID: campaign.CampaignID(r.uvarint()), AdAccountID: campaign.AdAccountID(r.uvarint()),
-		BidMicros: money.Micros(r.uvarint()), FrequencyCap: int(r.uvarint()),
+		BidMicros: money.Micros(r.uvarint()), BidFloorMicros: money.Micros(r.uvarint()), CPAGoalMicros: money.Micros(r.uvarint()), FrequencyCap: int(r.uvarint()),
 	}
-	event := int(r.byte())
-	currency, zone := r.text(), r.text()
-	if r.bad || event >= len(billableEvents) {
+	unknown := g.setCodes(codes{r.byte(), r.byte(), r.byte(), r.byte()})
+	multipliers, currency, zone := r.text(), r.text(), r.text()
+	if r.bad || unknown != nil {
 		return g, fmt.Errorf("group %d: %w", g.AdGroupID, ErrCorrupt)
 	}
-	g.BillableEvent, g.Currency = billableEvents[event], p.text(currency)
+	g.Currency = p.text(currency)
 	var err error
+	if g.Multipliers, err = p.multipliers(multipliers); err != nil {
+		return g, fmt.Errorf("group %d: %w: %w", g.AdGroupID, ErrCorrupt, err)
+	}
 	if g.Zone, err = p.zone(zone); err != nil {
 		return g, fmt.Errorf("group %d: %w: %w", g.AdGroupID, ErrCorrupt, err)
 	}
-	if g.Bound, err = p.bounds.of(g.BillableEvent, g.BidMicros); err != nil {
+	if g.Bound, err = p.bounds.of(&g); err != nil {
 		return g, fmt.Errorf("group %d: %w: %w", g.AdGroupID, ErrCorrupt, err)
 	}
 	return g, nil

@@ -10,7 +10,7 @@ import (
 	"gavel/internal/money"
 )
 
-const accountColumns = `id, name, country, currency, time_zone, daily_spend_cap_micros, lifetime_spend_cap_micros, created_at, updated_at`
+const accountColumns = `id, name, country, currency, time_zone, iab_category, daily_spend_cap_micros, lifetime_spend_cap_micros, created_at, updated_at`
 
 const accountSQL = `SELECT ` + accountColumns + ` FROM ad_accounts WHERE id = $1`
 
@@ -21,27 +21,28 @@ const accountsAscendingSQL = `SELECT ` + accountColumns + ` FROM ad_accounts WHE
 const accountsDescendingSQL = `SELECT ` + accountColumns + ` FROM ad_accounts WHERE id < $1 ORDER BY id DESC LIMIT $2`
 
 const insertAccountSQL = `
-INSERT INTO ad_accounts (name, country, currency, time_zone) VALUES ($1, $2, $3, $4) RETURNING ` + accountColumns
+INSERT INTO ad_accounts (name, country, currency, time_zone, iab_category) VALUES ($1, $2, $3, $4, nullif($5, '')) RETURNING ` + accountColumns
 
 const updateAccountSQL = `
 UPDATE ad_accounts SET daily_spend_cap_micros = $2, lifetime_spend_cap_micros = $3, updated_at = now()
 WHERE id = $1 RETURNING ` + accountColumns
 
 type accountRow struct {
-	ID               int64         `db:"id"`
-	Name             string        `db:"name"`
-	Country          string        `db:"country"`
-	Currency         string        `db:"currency"`
-	TimeZone         string        `db:"time_zone"`
-	DailySpendCap    sql.NullInt64 `db:"daily_spend_cap_micros"`
-	LifetimeSpendCap sql.NullInt64 `db:"lifetime_spend_cap_micros"`
-	CreatedAt        time.Time     `db:"created_at"`
-	UpdatedAt        time.Time     `db:"updated_at"`
+	ID               int64          `db:"id"`
+	Name             string         `db:"name"`
+	Country          string         `db:"country"`
+	Currency         string         `db:"currency"`
+	TimeZone         string         `db:"time_zone"`
+	Category         sql.NullString `db:"iab_category"`
+	DailySpendCap    sql.NullInt64  `db:"daily_spend_cap_micros"`
+	LifetimeSpendCap sql.NullInt64  `db:"lifetime_spend_cap_micros"`
+	CreatedAt        time.Time      `db:"created_at"`
+	UpdatedAt        time.Time      `db:"updated_at"`
 }
 
 func (r accountRow) entity() campaign.AdAccount {
 	return campaign.AdAccount{
-		ID: campaign.AdAccountID(r.ID), Name: r.Name, Country: r.Country, Currency: r.Currency, TimeZone: r.TimeZone,
+		ID: campaign.AdAccountID(r.ID), Name: r.Name, Country: r.Country, Currency: r.Currency, TimeZone: r.TimeZone, Category: r.Category.String,
 		DailySpendCap: money.Micros(r.DailySpendCap.Int64), LifetimeSpendCap: money.Micros(r.LifetimeSpendCap.Int64),
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
@@ -71,7 +72,7 @@ func (s *Store) AdAccounts(ctx context.Context, page campaign.Page) ([]campaign.
 // InsertAdAccount implements campaign.AccountTx.
 func (t *txn) InsertAdAccount(ctx context.Context, a campaign.AdAccount) (campaign.AdAccount, error) {
 	var row accountRow
-	err := t.get(ctx, &row, insertAccountSQL, a.Name, a.Country, a.Currency, a.TimeZone)
+	err := t.get(ctx, &row, insertAccountSQL, a.Name, a.Country, a.Currency, a.TimeZone, a.Category)
 	return row.entity(), err
 }
 

@@ -12,8 +12,8 @@ import (
 )
 
 const adGroupColumns = `id, ad_account_id, campaign_id, name, status, billable_event, bid_micros, budget_type, budget_micros,
-    pacing_delivery_type, placement_group, targeting_spec, lifetime_frequency_cap, start_time, end_time, ad_schedule, created_at,
-    updated_at`
+    pacing_delivery_type, placement_group, targeting_spec, lifetime_frequency_cap, start_time, end_time, ad_schedule, bid_strategy,
+    bid_floor_micros, bid_multiplier_per_mille, cpa_goal_micros, created_at, updated_at`
 
 const adGroupSQL = `SELECT ` + adGroupColumns + ` FROM ad_groups WHERE ad_account_id = $1 AND id = $2`
 
@@ -30,13 +30,14 @@ SELECT ` + adGroupColumns + ` FROM ad_groups WHERE ad_account_id = $1 AND id = A
 
 const insertAdGroupSQL = `
 INSERT INTO ad_groups (ad_account_id, campaign_id, name, status, billable_event, bid_micros, budget_type, budget_micros,
-    pacing_delivery_type, placement_group, targeting_spec, lifetime_frequency_cap, start_time, end_time, ad_schedule)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING ` + adGroupColumns
+    pacing_delivery_type, placement_group, targeting_spec, lifetime_frequency_cap, start_time, end_time, ad_schedule, bid_strategy,
+    bid_floor_micros, bid_multiplier_per_mille, cpa_goal_micros)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING ` + adGroupColumns
 
 const updateAdGroupSQL = `
 UPDATE ad_groups SET name = $3, status = $4, bid_micros = $5, budget_micros = $6, pacing_delivery_type = $7, placement_group = $8,
     targeting_spec = $9, lifetime_frequency_cap = $10, start_time = $11, end_time = $12, ad_schedule = $13,
-    updated_at = now()
+    bid_strategy = $14, bid_floor_micros = $15, bid_multiplier_per_mille = $16, cpa_goal_micros = $17, updated_at = now()
 WHERE ad_account_id = $1 AND id = $2 RETURNING ` + adGroupColumns
 
 type adGroupRow struct {
@@ -46,7 +47,11 @@ type adGroupRow struct {
 	Name           string        `db:"name"`
 	Status         string        `db:"status"`
 	BillableEvent  string        `db:"billable_event"`
-	Bid            int64         `db:"bid_micros"`
+	Bid            sql.NullInt64 `db:"bid_micros"`
+	BidStrategy    string        `db:"bid_strategy"`
+	BidFloor       sql.NullInt64 `db:"bid_floor_micros"`
+	BidMultiplier  sql.NullInt64 `db:"bid_multiplier_per_mille"`
+	CPAGoal        sql.NullInt64 `db:"cpa_goal_micros"`
 	BudgetType     string        `db:"budget_type"`
 	Budget         sql.NullInt64 `db:"budget_micros"`
 	Pacing         string        `db:"pacing_delivery_type"`
@@ -64,7 +69,9 @@ func (r adGroupRow) entity() campaign.AdGroup {
 	return campaign.AdGroup{
 		ID: campaign.AdGroupID(r.ID), AdAccountID: campaign.AdAccountID(r.AdAccountID), CampaignID: campaign.CampaignID(r.CampaignID),
 		Name: r.Name, Status: campaign.Status(r.Status),
-		BillableEvent: campaign.BillableEvent(r.BillableEvent), Bid: money.Micros(r.Bid),
+		BillableEvent: campaign.BillableEvent(r.BillableEvent), Bid: money.Micros(r.Bid.Int64),
+		BidStrategy: campaign.BidStrategy(r.BidStrategy), BidFloor: money.Micros(r.BidFloor.Int64),
+		BidMultiplier: campaign.PerMille(r.BidMultiplier.Int64), CPAGoal: money.Micros(r.CPAGoal.Int64),
 		BudgetType: campaign.BudgetType(r.BudgetType), Budget: money.Micros(r.Budget.Int64),
 		Pacing: campaign.PacingDeliveryType(r.Pacing), PlacementGroup: campaign.PlacementGroup(r.PlacementGroup),
 		TargetingSpec: r.TargetingSpec, FrequencyCap: int(r.FrequencyCap.Int64),
@@ -109,16 +116,18 @@ func (t *txn) LockAdGroups(ctx context.Context, account campaign.AdAccountID, wa
 func (t *txn) InsertAdGroup(ctx context.Context, g campaign.AdGroup) (campaign.AdGroup, error) {
 	var row adGroupRow
 	err := t.get(ctx, &row, insertAdGroupSQL, int64(g.AdAccountID), int64(g.CampaignID), g.Name, string(g.Status), string(g.BillableEvent),
-		int64(g.Bid), string(g.BudgetType), nullInt(g.Budget), string(g.Pacing), string(g.PlacementGroup), string(g.TargetingSpec),
-		nullInt(g.FrequencyCap), nullTime(g.StartTime), nullTime(g.EndTime), weekHours(g.Hours))
+		nullInt(g.Bid), string(g.BudgetType), nullInt(g.Budget), string(g.Pacing), string(g.PlacementGroup), string(g.TargetingSpec),
+		nullInt(g.FrequencyCap), nullTime(g.StartTime), nullTime(g.EndTime), weekHours(g.Hours),
+		string(g.BidStrategy), nullInt(g.BidFloor), nullInt(g.BidMultiplier), nullInt(g.CPAGoal))
 	return row.entity(), err
 }
 
 // UpdateAdGroup implements campaign.AdGroupTx.
 func (t *txn) UpdateAdGroup(ctx context.Context, g campaign.AdGroup) (campaign.AdGroup, error) {
 	var row adGroupRow
-	err := t.get(ctx, &row, updateAdGroupSQL, int64(g.AdAccountID), int64(g.ID), g.Name, string(g.Status), int64(g.Bid), nullInt(g.Budget),
-		string(g.Pacing), string(g.PlacementGroup), string(g.TargetingSpec), nullInt(g.FrequencyCap), nullTime(g.StartTime), nullTime(g.EndTime), weekHours(g.Hours))
+	err := t.get(ctx, &row, updateAdGroupSQL, int64(g.AdAccountID), int64(g.ID), g.Name, string(g.Status), nullInt(g.Bid), nullInt(g.Budget),
+		string(g.Pacing), string(g.PlacementGroup), string(g.TargetingSpec), nullInt(g.FrequencyCap), nullTime(g.StartTime), nullTime(g.EndTime), weekHours(g.Hours),
+		string(g.BidStrategy), nullInt(g.BidFloor), nullInt(g.BidMultiplier), nullInt(g.CPAGoal))
 	return row.entity(), err
 }
 

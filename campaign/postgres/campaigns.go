@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -11,7 +13,7 @@ import (
 )
 
 const campaignColumns = `id, ad_account_id, name, status, objective_type, is_budget_optimization, daily_spend_cap_micros,
-    lifetime_spend_cap_micros, start_time, end_time, created_at, updated_at`
+    lifetime_spend_cap_micros, bid_options, start_time, end_time, created_at, updated_at`
 
 const campaignSQL = `SELECT ` + campaignColumns + ` FROM campaigns WHERE ad_account_id = $1 AND id = $2`
 
@@ -27,12 +29,12 @@ SELECT ` + campaignColumns + ` FROM campaigns WHERE ad_account_id = $1 AND id = 
 
 const insertCampaignSQL = `
 INSERT INTO campaigns (ad_account_id, name, status, objective_type, is_budget_optimization, daily_spend_cap_micros,
-    lifetime_spend_cap_micros, start_time, end_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING ` + campaignColumns
+    lifetime_spend_cap_micros, start_time, end_time, bid_options)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING ` + campaignColumns
 
 const updateCampaignSQL = `
 UPDATE campaigns SET name = $3, status = $4, daily_spend_cap_micros = $5, lifetime_spend_cap_micros = $6, start_time = $7,
-    end_time = $8, updated_at = now()
+    end_time = $8, bid_options = $9, updated_at = now()
 WHERE ad_account_id = $1 AND id = $2 RETURNING ` + campaignColumns
 
 type campaignRow struct {
@@ -44,6 +46,7 @@ type campaignRow struct {
 	BudgetOptimization bool          `db:"is_budget_optimization"`
 	DailySpendCap      sql.NullInt64 `db:"daily_spend_cap_micros"`
 	LifetimeSpendCap   sql.NullInt64 `db:"lifetime_spend_cap_micros"`
+	BidOptions         bidOptions    `db:"bid_options"`
 	StartTime          sql.NullTime  `db:"start_time"`
 	EndTime            sql.NullTime  `db:"end_time"`
 	CreatedAt          time.Time     `db:"created_at"`
@@ -54,6 +57,7 @@ func (r campaignRow) entity() campaign.Campaign {
 	return campaign.Campaign{
 		ID: campaign.CampaignID(r.ID), AdAccountID: campaign.AdAccountID(r.AdAccountID), Name: r.Name,
 		Status: campaign.Status(r.Status), Objective: campaign.Objective(r.Objective), BudgetOptimization: r.BudgetOptimization,
+		BidOptions:    campaign.BidOptions(r.BidOptions),
 		DailySpendCap: money.Micros(r.DailySpendCap.Int64), LifetimeSpendCap: money.Micros(r.LifetimeSpendCap.Int64),
 		StartTime: r.StartTime.Time, EndTime: r.EndTime.Time, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
@@ -95,7 +99,7 @@ func (t *txn) LockCampaigns(ctx context.Context, account campaign.AdAccountID, w
 func (t *txn) InsertCampaign(ctx context.Context, c campaign.Campaign) (campaign.Campaign, error) {
 	var row campaignRow
 	err := t.get(ctx, &row, insertCampaignSQL, int64(c.AdAccountID), c.Name, string(c.Status), string(c.Objective), c.BudgetOptimization,
-		nullInt(c.DailySpendCap), nullInt(c.LifetimeSpendCap), nullTime(c.StartTime), nullTime(c.EndTime))
+		nullInt(c.DailySpendCap), nullInt(c.LifetimeSpendCap), nullTime(c.StartTime), nullTime(c.EndTime), bidOptions(c.BidOptions))
 	return row.entity(), err
 }
 
@@ -103,6 +107,32 @@ func (t *txn) InsertCampaign(ctx context.Context, c campaign.Campaign) (campaign
 func (t *txn) UpdateCampaign(ctx context.Context, c campaign.Campaign) (campaign.Campaign, error) {
 	var row campaignRow
 	err := t.get(ctx, &row, updateCampaignSQL, int64(c.AdAccountID), int64(c.ID), c.Name, string(c.Status),
-		nullInt(c.DailySpendCap), nullInt(c.LifetimeSpendCap), nullTime(c.StartTime), nullTime(c.EndTime))
+		nullInt(c.DailySpendCap), nullInt(c.LifetimeSpendCap), nullTime(c.StartTime), nullTime(c.EndTime), bidOptions(c.BidOptions))
 	return row.entity(), err
+}
+
+// bidOptions is campaign.BidOptions as JSON; none is NULL.
+type bidOptions campaign.BidOptions
+
+// Value implements driver.Valuer.
+func (o bidOptions) Value() (driver.Value, error) {
+	if campaign.BidOptions(o).IsZero() {
+		return nil, nil //nolint:nilnil // NULL
+	}
+	text, err := json.Marshal(o)
+	return string(text), err
+}
+
+// Scan implements sql.Scanner.
+func (o *bidOptions) Scan(src any) error {
+	*o = bidOptions{}
+	switch text := src.(type) {
+	case nil:
+		return nil
+	case string:
+		return json.Unmarshal([]byte(text), o)
+	case []byte:
+		return json.Unmarshal(text, o)
+	}
+	return fmt.Errorf("bid options as %T", src)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/lib/pq"
 
 	"gavel/campaign"
+	"gavel/internal/money"
 )
 
 // Ads, their ad groups and the keywords of those are read by three statements in one snapshot. One statement that joins them says
@@ -22,7 +23,8 @@ const activeAdsOfSQL = activeAdsColumns + ` AND id = ANY ($1) ORDER BY id`
 
 const activeGroupsSQL = `
 SELECT g.id, g.campaign_id, g.ad_account_id, t.currency, t.time_zone, g.billable_event, g.bid_micros, g.placement_group, g.targeting_spec,
-    g.lifetime_frequency_cap, greatest(c.start_time, g.start_time), least(c.end_time, g.end_time), g.ad_schedule
+    g.lifetime_frequency_cap, greatest(c.start_time, g.start_time), least(c.end_time, g.end_time), g.ad_schedule, c.objective_type,
+    coalesce(t.iab_category, ''), g.bid_strategy, g.bid_floor_micros, g.bid_multiplier_per_mille, g.cpa_goal_micros, c.bid_options
 FROM ad_groups g JOIN campaigns c ON c.id = g.campaign_id JOIN ad_accounts t ON t.id = g.ad_account_id
 WHERE g.id = ANY ($1) AND g.status = 'ACTIVE' AND c.status = 'ACTIVE'`
 
@@ -118,13 +120,7 @@ func (s session) activeGroups(ctx context.Context, ads []campaign.ServingAd) (ma
 		}
 	}
 	err := s.each(ctx, func(row *sql.Rows) error {
-		var g campaign.ServingAd
-		var spec []byte
-		var frequencyCap sql.NullInt64
-		var start, end sql.NullTime
-		err := row.Scan(&g.AdGroupID, &g.CampaignID, &g.AdAccountID, &g.Currency, &g.TimeZone, &g.BillableEvent, &g.BidMicros, &g.PlacementGroup,
-			&spec, &frequencyCap, &start, &end, (*weekHours)(&g.Hours))
-		g.Targeting, g.FrequencyCap, g.StartTime, g.EndTime = spec, int(frequencyCap.Int64), start.Time, end.Time
+		g, err := scanGroup(row)
 		groups[g.AdGroupID] = &g
 		return err
 	}, activeGroupsSQL, pq.Array(ids))
@@ -141,4 +137,27 @@ func (s session) activeGroups(ctx context.Context, ads []campaign.ServingAd) (ma
 		return err
 	}, keywordsOfGroupsSQL, pq.Array(ids))
 	return groups, err
+}
+
+// scanGroup reads a row of activeGroupsSQL.
+func scanGroup(row *sql.Rows) (campaign.ServingAd, error) {
+	var g campaign.ServingAd
+	var spec []byte
+	var frequencyCap, bid, floor, multiplier, goal sql.NullInt64
+	var start, end sql.NullTime
+	var options bidOptions
+	err := row.Scan(&g.AdGroupID, &g.CampaignID, &g.AdAccountID, &g.Currency, &g.TimeZone, &g.BillableEvent, &bid, &g.PlacementGroup,
+		&spec, &frequencyCap, &start, &end, (*weekHours)(&g.Hours), &g.Objective, &g.Category, &g.BidStrategy, &floor, &multiplier, &goal, &options)
+	if err != nil {
+		return g, err
+	}
+	g.Targeting, g.FrequencyCap, g.StartTime, g.EndTime = spec, int(frequencyCap.Int64), start.Time, end.Time
+	g.BidMicros, g.BidFloorMicros, g.CPAGoalMicros = money.Micros(bid.Int64), money.Micros(floor.Int64), money.Micros(goal.Int64)
+	if !bid.Valid {
+		g.BidMicros = campaign.CapMicros(g.BillableEvent, g.Currency, g.CPAGoalMicros)
+	}
+	if g.Multipliers, err = campaign.NewBidMultipliers(campaign.BidOptions(options), campaign.PerMille(multiplier.Int64)); err != nil {
+		g.BidMicros = 0 // its ads cannot be parsed, so they alone are not served
+	}
+	return g, nil
 }

@@ -59,6 +59,7 @@ func TestServingAdHasAllThatAnAuctionNeeds(t *testing.T) {
 	got[0].Targeting, got[0].StartTime, got[0].EndTime = nil, got[0].StartTime.UTC(), got[0].EndTime.UTC()
 	require.Equal(t, campaign.ServingAd{
 		AdID: ad.ID, AdGroupID: g.ID, CampaignID: c.ID, AdAccountID: a.ID, Currency: "USD", TimeZone: "Asia/Tokyo",
+		Objective: campaign.Awareness, BidStrategy: campaign.MaxBid,
 		BillableEvent: campaign.BillImpression, BidMicros: 2_000_000, PlacementGroup: "BROWSE", FrequencyCap: 3,
 		Keywords:  []campaign.Keyword{{MatchType: campaign.MatchExactNegative, Value: "red shoes"}, {MatchType: campaign.MatchBroad, Value: "shoes"}},
 		StartTime: time.Unix(2_000, 0).UTC(), EndTime: time.Unix(8_000_000_000, 0).UTC(),
@@ -72,6 +73,63 @@ func TestServingAdHasAllThatAnAuctionNeeds(t *testing.T) {
 	_, ok, err = b.serving.Destination(t.Context(), 5)
 	require.NoError(t, err)
 	require.False(t, ok)
+}
+
+func TestServingHasTheTermsOfTheBid(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	a, err := b.svc.CreateAdAccount(t.Context(), campaign.Item[campaign.AdAccountInput]{Input: campaign.AdAccountInput{
+		Name: campaign.Some("a"), Country: campaign.Some("US"), Currency: campaign.Some("USD"), Category: campaign.Some("IAB22"),
+	}})
+	require.NoError(t, err)
+	c := b.campaign(a.ID, func(in *campaign.CampaignInput) {
+		in.Objective = campaign.Some(campaign.WebConversion)
+		in.BidOptions = campaign.Some(campaign.BidOptionsInput{AppTypes: campaign.Some([]campaign.Multiplier{{Key: "ipad", Value: 1200}})})
+	})
+	g := b.adGroup(c, func(in *campaign.AdGroupInput) {
+		in.BidStrategy, in.Bid, in.BidMultiplier = campaign.Some(campaign.AutomaticBid), campaign.Null[money.Micros](), campaign.Some(campaign.PerMille(500))
+	})
+	ad := b.ad(g)
+	b.drain()
+	served := func() campaign.ServingAd {
+		got, err := b.serving.Serving(t.Context(), ad.ID-1, 1)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+		return got[0]
+	}
+	multipliers := func(v campaign.PerMille) campaign.BidMultipliers {
+		m, err := campaign.NewBidMultipliers(campaign.BidOptions{AppTypes: map[string]campaign.PerMille{"ipad": v}}, 500)
+		require.NoError(t, err)
+		return m
+	}
+	got := served()
+	require.Equal(t, campaign.WebConversion, got.Objective)
+	require.Equal(t, "IAB22", got.Category)
+	require.Equal(t, campaign.AutomaticBid, got.BidStrategy)
+	require.Equal(t, campaign.DefaultCapPerMille, got.BidMicros, "an automatic bid without a cap")
+	require.Equal(t, multipliers(1200), got.Multipliers)
+
+	// A changed multiplier, floor and goal are told to the indexer.
+	_, err = b.svc.UpdateCampaigns(t.Context(), a.ID, items(campaign.CampaignUpdate{ID: c.ID, CampaignInput: campaign.CampaignInput{
+		BidOptions: campaign.Some(campaign.BidOptionsInput{
+			Mask: campaign.Some([]string{campaign.MaskAppType}), AppTypes: campaign.Some([]campaign.Multiplier{{Key: "ipad", Value: 1300}}),
+		}),
+	}}))
+	require.NoError(t, err)
+	require.Equal(t, []change{{"CAMPAIGN", int64(c.ID)}}, b.drain())
+	require.Equal(t, multipliers(1300), served().Multipliers)
+	_, err = b.svc.UpdateAdGroups(t.Context(), a.ID, items(campaign.AdGroupUpdate{ID: g.ID, AdGroupInput: campaign.AdGroupInput{
+		CPAGoal: campaign.Some(money.Micros(7_000_000)), BidFloor: campaign.Some(money.Micros(9)), Bid: campaign.Some(money.Micros(10)),
+	}}))
+	require.NoError(t, err)
+	require.Equal(t, []change{{"AD_GROUP", int64(g.ID)}}, b.drain())
+	got = served()
+	require.Equal(t, []money.Micros{10, 9, 7_000_000}, []money.Micros{got.BidMicros, got.BidFloorMicros, got.CPAGoalMicros})
+	_, err = b.svc.UpdateAdGroups(t.Context(), a.ID, items(campaign.AdGroupUpdate{ID: g.ID, AdGroupInput: campaign.AdGroupInput{
+		BidFloor: campaign.Null[money.Micros](), Bid: campaign.Null[money.Micros](),
+	}}))
+	require.NoError(t, err)
+	require.Equal(t, money.Micros(7_000_000_000), served().BidMicros, "a goal without a bid is capped by all that an impression can be worth")
 }
 
 func TestServingIsWhatIsActiveAllTheWayUp(t *testing.T) {

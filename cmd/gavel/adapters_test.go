@@ -25,7 +25,7 @@ func TestViewsKnowTheCapsOfAds(t *testing.T) {
 		a, err := targeting.NewAd(campaign.ServingAd{
 			AdID: id, AdGroupID: campaign.AdGroupID(10 * id), Currency: "USD", TimeZone: "UTC", BillableEvent: campaign.BillImpression, BidMicros: 1000,
 			PlacementGroup: "ALL", Targeting: []byte("{}"), FrequencyCap: limit,
-		}, targeting.Bounds{MaxCTR: 0.1})
+		}, targeting.Bounds{MaxCTR: 0.1, MaxCVR: 0.5})
 		require.NoError(t, err)
 		return a
 	}

@@ -12,8 +12,6 @@ import (
 
 	"gavel/internal/targetbench"
 	"gavel/internal/targetbench/redis"
-	"gavel/ranking"
-	"gavel/targeting"
 )
 
 type benchTargetingCmd struct {
@@ -49,7 +47,7 @@ func (c benchTargetingCmd) Run(ctx context.Context, w world) (err error) {
 	var rows []targetbench.Row
 	for _, n := range c.Ads {
 		part, failed := targetbench.Run(ctx, targetbench.Options{
-			Engines: engines, Ads: n, Queries: c.Queries, Seed: c.Seed, Bounds: targeting.Bounds{MaxCTR: ranking.MaxCTR},
+			Engines: engines, Ads: n, Queries: c.Queries, Seed: c.Seed, Bounds: modelBounds(),
 			Budget: c.Budget, CheckBudget: c.Check, ChangesPerS: c.Churn, Progress: w.stderr,
 		})
 		rows = append(rows, part...)

@@ -184,7 +184,7 @@ func printIndexStatus(w world, s indexStatus) {
 		p("  change %d; segments hold change %d", d.Seq, d.BaseSeq)
 		p("  %d ads in %d segments, %s in %d blobs; tables %s", d.Ads, len(d.Segments), megabytes(d.SegmentBytes), d.Blobs, megabytes(int64(d.Tables.Bytes)))
 		p("  log %d entries; %s after the segments", d.LogEntries, megabytes(d.LogBytes))
-		p("  ordered for a click probability of at most %s", strconv.FormatFloat(d.MaxCTR, 'g', -1, 64))
+		p("  ordered for a click probability of at most %g, and %g of a conversion after it", d.MaxCTR, d.MaxCVR)
 		for _, b := range d.Segments {
 			p("  segment %-44s %8d ads %10s  %s", b.Name, b.Ads, megabytes(int64(b.Bytes)), b.Checksum)
 		}
@@ -252,4 +252,4 @@ func printJSON(w world, v any) error {
 }
 
 // modelBounds are those of this program's ranking model.
-func modelBounds() targeting.Bounds { return targeting.Bounds{MaxCTR: ranking.MaxCTR} }
+func modelBounds() targeting.Bounds { return targeting.Bounds{MaxCTR: ranking.MaxCTR, MaxCVR: 1} }

@@ -152,7 +152,7 @@ func (n *node) openStores(ctx context.Context) (err error) {
 	}
 	n.replica = &targeting.Replica{}
 	n.follower = index.NewFollower(index.FollowerConfig{
-		Client: n.redis, Replica: n.replica, Bounds: targeting.Bounds{MaxCTR: ranking.MaxCTR}, Log: n.log, Now: time.Now,
+		Client: n.redis, Replica: n.replica, Bounds: modelBounds(), Log: n.log, Now: time.Now,
 	})
 	return nil
 }
@@ -212,7 +212,7 @@ func (n *node) openMetrics() (err error) {
 func (n *node) startJobs(jobs, bills context.Context) {
 	n.indexer = indexer.New(indexer.Config{
 		Source: n.serving, Store: index.NewStore(n.redis), Lead: lead(n.serving), SourceID: n.databaseID,
-		Bounds: targeting.Bounds{MaxCTR: ranking.MaxCTR}, Snapshot: n.follower.Snapshot, Log: n.log, Now: time.Now,
+		Bounds: modelBounds(), Snapshot: n.follower.Snapshot, Log: n.log, Now: time.Now,
 	})
 	n.jobs.Go(func() { n.ring.Run(jobs) })
 	n.startModels(jobs)
@@ -303,7 +303,7 @@ func (n *node) listen(ctx context.Context, recorder *telemetry.Recorder) error {
 		return fmt.Errorf("make telemetry: %w", err)
 	}
 	n.app = handlers.New(handlers.Deps{
-		Telemetry: middleware, Service: n.service, Keys: n.ring,
+		Telemetry: middleware, Service: n.service, Keys: n.ring, BidFloor: bidFloor(money.Micros(n.config.FloorCPMMicros)),
 		Ads: &handlers.AdServer{
 			Auctions: &auction.Auctioneer{
 				Ads: readyAds{n.replica, n.follower}, Users: users, Budget: n.wallet, Model: ranking.Default(), Trace: n.tel.Tracer("gavel/auction"),

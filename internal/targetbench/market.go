@@ -109,6 +109,7 @@ func (g *groups) next() campaign.ServingAd {
 	g.leftOfCampaign--
 	g.group++
 	ad := campaign.ServingAd{
+		Objective: campaign.Awareness, BidStrategy: campaign.MaxBid,
 		AdGroupID: g.group, CampaignID: g.campaign, AdAccountID: g.account, Currency: g.currency, TimeZone: g.zone,
 		PlacementGroup: oneOf(g.r, []string{"ALL", "BROWSE", "SEARCH", "OTHER"}, 0.45, 0.27, 0.18, 0.10),
 	}

@@ -28,7 +28,7 @@ func TestTheMarketHasEverything(t *testing.T) {
 	taxonomy, err := targeting.NewTaxonomy(m.Interests())
 	require.NoError(t, err)
 	require.Greater(t, taxonomy.Len(), 500)
-	parser, tables := targeting.NewParser(targeting.Bounds{MaxCTR: 0.25}), &targeting.Tables{Interests: taxonomy}
+	parser, tables := targeting.NewParser(targeting.Bounds{MaxCTR: 0.25, MaxCVR: 0.5}), &targeting.Tables{Interests: taxonomy}
 	var all []*targeting.Ad
 	types, groups := map[campaign.MatchType]int{}, map[campaign.AdGroupID]int{}
 	hours := 0

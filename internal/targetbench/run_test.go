@@ -17,7 +17,7 @@ import (
 
 func options(engines ...targetbench.Maker) targetbench.Options {
 	return targetbench.Options{
-		Engines: engines, Ads: 3000, Queries: 100, Seed: 3, Bounds: targeting.Bounds{MaxCTR: 0.25}, Budget: 100 * time.Millisecond,
+		Engines: engines, Ads: 3000, Queries: 100, Seed: 3, Bounds: targeting.Bounds{MaxCTR: 0.25, MaxCVR: 0.5}, Budget: 100 * time.Millisecond,
 		CheckBudget: 100 * time.Millisecond, Progress: io.Discard,
 	}
 }

@@ -43,7 +43,7 @@ func TestCheckpointsKeepEverything(t *testing.T) {
 func TestOtherBoundsMakeACheckpoint(t *testing.T) {
 	t.Parallel()
 	w, url := newWorld(t, 20), testenv.Redis(t)
-	old := newNode(t, w, url, func(c *indexer.Config) { c.Bounds = targeting.Bounds{MaxCTR: 0.2} })
+	old := newNode(t, w, url, func(c *indexer.Config) { c.Bounds = targeting.Bounds{MaxCTR: 0.2, MaxCVR: 0.5} })
 	old.equal(t, w)
 	old.stop()
 	n := newNode(t, w, url)

@@ -206,7 +206,7 @@ func (n *node) serves(t testing.TB, what string, is func(ix *targeting.Index) bo
 	})
 }
 
-var bounds = targeting.Bounds{MaxCTR: 0.1}
+var bounds = targeting.Bounds{MaxCTR: 0.1, MaxCVR: 0.5}
 
 // compared is what Verify compares of a node.
 func (n *node) compared(replica *targeting.Replica) indexer.VerifyConfig {

@@ -223,7 +223,7 @@ func TestOtherBounds(t *testing.T) {
 	e.publish(t, 1, "g1", ads)
 	e.apply(t, 1, "g1", nil, 3)
 	for _, maxCTR := range []float64{0.05, 0.1, 0.5} {
-		mine := targeting.Bounds{MaxCTR: maxCTR}
+		mine := targeting.Bounds{MaxCTR: maxCTR, MaxCVR: 0.5}
 		s, err := redis.Load(t.Context(), e.client, mine)
 		require.NoError(t, err)
 		require.Equal(t, 99, s.Index.Len())

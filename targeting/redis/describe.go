@@ -30,6 +30,7 @@ type Description struct {
 	// Ads are in the segments; SegmentBytes is the size of all, and of the tables.
 	Ads          int        `json:"ads"`
 	MaxCTR       float64    `json:"max_ctr"`
+	MaxCVR       float64    `json:"max_cvr"`
 	SegmentBytes int64      `json:"segment_bytes"`
 	Tables       BlobInfo   `json:"tables"`
 	Segments     []BlobInfo `json:"segments"`
@@ -93,7 +94,7 @@ func Describe(ctx context.Context, client goredis.UniversalClient) (Description,
 	if err != nil {
 		return d, err
 	}
-	d.Ads, d.MaxCTR, d.SegmentBytes, d.Tables = m.Ads, m.MaxCTR, m.bytes(), infoOf(m.Tables)
+	d.Ads, d.MaxCTR, d.MaxCVR, d.SegmentBytes, d.Tables = m.Ads, m.MaxCTR, m.MaxCVR, m.bytes(), infoOf(m.Tables)
 	for _, b := range m.Segments {
 		d.Segments = append(d.Segments, infoOf(b))
 	}

@@ -105,9 +105,9 @@ func TestAnotherSchemaIsNotLoaded(t *testing.T) {
 	e := setup(t)
 	e.publish(t, 1, "g1", someAds(3))
 	e.serves(t, "g1", 0, 3)
-	require.NoError(t, e.client.HSet(t.Context(), "{gavel:index}:meta", "schema", "3", "generation", "g2").Err())
+	require.NoError(t, e.client.HSet(t.Context(), "{gavel:index}:meta", "schema", "4", "generation", "g2").Err())
 	s := e.eventually(t, "an error", func(s redis.Status) bool { return s.Err != nil })
-	require.ErrorContains(t, s.Err, `schema "3"`)
+	require.ErrorContains(t, s.Err, `schema "4"`)
 	require.Equal(t, 3, e.replica.Current().Len())
 }
 

@@ -15,7 +15,7 @@ const (
 )
 
 // schema is the version of the layout. A node serves only what it can read.
-const schema = "2"
+const schema = "3"
 
 func keyLog(generation string) string { return "{gavel:index}:" + generation + ":log" }
 

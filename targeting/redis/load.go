@@ -122,7 +122,7 @@ func readIndex(ctx context.Context, client goredis.UniversalClient, m *manifest,
 		return nil, err
 	}
 	l := loader{client: client, blobs: m.Segments, segments: make([]*targeting.Segment, len(m.Segments)), ads: make([][]*targeting.Ad, len(m.Segments))}
-	l.sameBounds = m.MaxCTR == bounds.MaxCTR
+	l.sameBounds = m.bounds() == bounds
 	group, ctx := errgroup.WithContext(ctx)
 	for range min(maxLoaders, runtime.GOMAXPROCS(0)+1, len(m.Segments)) { // one more than cores: it waits for Redis
 		group.Go(func() error { return l.work(ctx, targeting.NewParser(bounds)) })

@@ -57,8 +57,9 @@ type manifest struct {
 	Generation string `json:"generation"`
 	// BaseSeq is the last change that the segments hold.
 	BaseSeq int64 `json:"base_seq"`
-	// MaxCTR is the bound of the ranking model that the order of the ads was made with.
+	// MaxCTR and MaxCVR are the bounds of the ranking model that the order of the ads was made with.
 	MaxCTR float64 `json:"max_ctr"`
+	MaxCVR float64 `json:"max_cvr"`
 	// Ads is how many ads the segments have together.
 	Ads int `json:"ads"`
 	// Tables has the lists of audiences and the taxonomy, as a change that makes them from nothing.
@@ -69,6 +70,10 @@ type manifest struct {
 
 // blobs are all that the manifest names.
 func (m *manifest) blobs() []blob { return append([]blob{m.Tables}, m.Segments...) }
+
+func (m *manifest) bounds() targeting.Bounds {
+	return targeting.Bounds{MaxCTR: m.MaxCTR, MaxCVR: m.MaxCVR}
+}
 
 // bytes is the size of all blobs.
 func (m *manifest) bytes() (n int64) {
@@ -106,7 +111,7 @@ func (m *manifest) validate() error {
 	if m.Generation == "" || m.BaseSeq < 0 {
 		return fmt.Errorf("change %d of generation %q", m.BaseSeq, m.Generation)
 	}
-	if err := (targeting.Bounds{MaxCTR: m.MaxCTR}).Validate(); err != nil {
+	if err := m.bounds().Validate(); err != nil {
 		return err
 	}
 	if len(m.Segments) > maxBlobs {

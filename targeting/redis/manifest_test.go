@@ -8,7 +8,7 @@ import (
 	"gavel/targeting/redis"
 )
 
-const aManifest = `{"generation":"g1","base_seq":7,"max_ctr":0.1,"ads":3,` +
+const aManifest = `{"generation":"g1","base_seq":7,"max_ctr":0.1,"max_cvr":0.5,"ads":3,` +
 	`"tables":{"name":"g1.tables","bytes":5,"checksum":"0123456789abcdef"},` +
 	`"segments":[{"name":"g1.0","bytes":300000,"checksum":"0123456789abcdef","ads":3}]}`
 
@@ -38,13 +38,13 @@ func TestAnyDamageOfAManifestIsFound(t *testing.T) {
 func TestAManifestThatCannotBeIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, doc := range map[string]string{
-		"no generation":   `{"max_ctr":0.1,"tables":{"name":"t","bytes":5,"checksum":"0123456789abcdef"}}`,
-		"bounds":          `{"generation":"g","max_ctr":1.1,"tables":{"name":"t","bytes":5,"checksum":"0123456789abcdef"}}`,
-		"no tables":       `{"generation":"g","max_ctr":0.1}`,
-		"a large blob":    `{"generation":"g","max_ctr":0.1,"tables":{"name":"t","bytes":5000000000,"checksum":"0123456789abcdef"}}`,
-		"a key of others": `{"generation":"g","max_ctr":0.1,"tables":{"name":"t}x{u:","bytes":5,"checksum":"0123456789abcdef"}}`,
-		"another sum":     `{"generation":"g","max_ctr":0.1,"ads":1,"tables":{"name":"t","bytes":5,"checksum":"0123456789abcdef"}}`,
-		"a blob twice":    `{"generation":"g","max_ctr":0.1,"tables":{"name":"t","bytes":5,"checksum":"0123456789abcdef"},"segments":[{"name":"t","bytes":5,"checksum":"0123456789abcdef"}]}`,
+		"no generation":   `{"max_ctr":0.1,"max_cvr":0.5,"tables":{"name":"t","bytes":5,"checksum":"0123456789abcdef"}}`,
+		"bounds":          `{"generation":"g","max_ctr":1.1,"max_cvr":0.5,"tables":{"name":"t","bytes":5,"checksum":"0123456789abcdef"}}`,
+		"no tables":       `{"generation":"g","max_ctr":0.1,"max_cvr":0.5}`,
+		"a large blob":    `{"generation":"g","max_ctr":0.1,"max_cvr":0.5,"tables":{"name":"t","bytes":5000000000,"checksum":"0123456789abcdef"}}`,
+		"a key of others": `{"generation":"g","max_ctr":0.1,"max_cvr":0.5,"tables":{"name":"t}x{u:","bytes":5,"checksum":"0123456789abcdef"}}`,
+		"another sum":     `{"generation":"g","max_ctr":0.1,"max_cvr":0.5,"ads":1,"tables":{"name":"t","bytes":5,"checksum":"0123456789abcdef"}}`,
+		"a blob twice":    `{"generation":"g","max_ctr":0.1,"max_cvr":0.5,"tables":{"name":"t","bytes":5,"checksum":"0123456789abcdef"},"segments":[{"name":"t","bytes":5,"checksum":"0123456789abcdef"}]}`,
 		"no JSON":         `{`,
 	} {
 		_, err := redis.ReadManifest(redis.Sign(doc))

@@ -74,7 +74,7 @@ func (s *Store) write(ctx context.Context, epoch int64, p targeting.Publication,
 	for _, b := range there {
 		known[b.Checksum+strconv.Itoa(b.Bytes)] = b
 	}
-	m := &manifest{MaxCTR: p.Bounds.MaxCTR}
+	m := &manifest{MaxCTR: p.Bounds.MaxCTR, MaxCVR: p.Bounds.MaxCVR}
 	buf := targeting.AppendChange(nil, tablesChange(p.Index.Tables()))
 	var err error
 	if m.Tables, err = s.writeBlob(ctx, epoch, p.Name+".tables", buf, 0); err != nil {

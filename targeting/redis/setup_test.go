@@ -122,7 +122,7 @@ func someAds(n int) []campaign.ServingAd {
 	return ads
 }
 
-var bounds = targeting.Bounds{MaxCTR: 0.1}
+var bounds = targeting.Bounds{MaxCTR: 0.1, MaxCVR: 0.5}
 
 func parsed(t testing.TB, ads []campaign.ServingAd) []*targeting.Ad {
 	t.Helper()

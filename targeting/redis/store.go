@@ -89,7 +89,7 @@ func (s *Store) inspect(ctx context.Context, st *targeting.StoreState, text stri
 		st.Damage = fmt.Sprintf("the manifest is of change %d of generation %s", m.BaseSeq, m.Generation)
 		return nil
 	}
-	st.Ads, st.Bounds = int64(m.Ads), targeting.Bounds{MaxCTR: m.MaxCTR}
+	st.Ads, st.Bounds = int64(m.Ads), m.bounds()
 	missing, err := missingBlob(ctx, s.client, m)
 	if err != nil {
 		return err

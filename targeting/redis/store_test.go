@@ -48,7 +48,7 @@ func TestStoreKeepsAGeneration(t *testing.T) {
 	st := e.state(t)
 	require.Positive(t, st.LogBytes)
 	st.LogBytes = 0
-	require.Equal(t, targeting.StoreState{Schema: "2", Readable: true, Generation: "g1", Seq: 1, Ads: 700, Bounds: bounds}, st)
+	require.Equal(t, targeting.StoreState{Schema: "3", Readable: true, Generation: "g1", Seq: 1, Ads: 700, Bounds: bounds}, st)
 
 	s := e.load(t)
 	require.Equal(t, "g1", s.Generation)

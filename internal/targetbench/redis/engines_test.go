@@ -19,7 +19,7 @@ func TestServersAgree(t *testing.T) {
 	url := func(context.Context) (string, error) { return testenv.Redis(t), nil }
 	o := targetbench.Options{
 		Engines: []targetbench.Maker{redis.Sets(url, 0), redis.Bitop(url, 0), redis.Sets(url, 100), redis.Bitop(url, 100)},
-		Ads:     8000, Queries: 60, Seed: 5, Bounds: targeting.Bounds{MaxCTR: 0.25}, Budget: 300 * time.Millisecond, CheckBudget: 300 * time.Millisecond,
+		Ads:     8000, Queries: 60, Seed: 5, Bounds: targeting.Bounds{MaxCTR: 0.25, MaxCVR: 0.5}, Budget: 300 * time.Millisecond, CheckBudget: 300 * time.Millisecond,
 		Progress: io.Discard,
 	}
 	rows, err := targetbench.Run(t.Context(), o)
