@@ -21,18 +21,18 @@ CREATE INDEX ad_groups_paced ON ad_groups (id) WHERE bid_strategy <> 'MAX_BID' A
 
 -- The multiplier of an ad group with another strategy than MAX_BID, and what its controller goes on from. Only the session that holds
 -- the controller's lock writes here; round grows with each write, and nodes read what is of later rounds than they know.
--- budget_id and period say which budget line posted_nanos was read of; day which local day billed and charged_nanos are counted from.
+-- budget_id and period say which budget line posted_nanos was read of; counted_from from when on billed and charged_nanos are counted.
 CREATE TABLE bid_states (
     ad_group_id   bigint           PRIMARY KEY REFERENCES ad_groups (id),
     strategy      text             NOT NULL,
     multiplier    double precision NOT NULL CHECK (multiplier > 0 AND multiplier <= 3),
     at            timestamptz      NOT NULL,
-    budget_id     bigint           NOT NULL DEFAULT 0,
-    period        int              NOT NULL DEFAULT 0,
-    posted_nanos  bigint           NOT NULL DEFAULT 0,
-    day           int              NOT NULL DEFAULT 0,
-    billed        bigint           NOT NULL DEFAULT 0,
-    charged_nanos bigint           NOT NULL DEFAULT 0,
+    budget_id     bigint           NOT NULL,
+    period        int              NOT NULL,
+    posted_nanos  bigint           NOT NULL,
+    counted_from  timestamptz      NOT NULL,
+    billed        bigint           NOT NULL,
+    charged_nanos bigint           NOT NULL,
     round         bigint           NOT NULL
 ) WITH (fillfactor = 50);
 CREATE INDEX bid_states_by_round ON bid_states (round);

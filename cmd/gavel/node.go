@@ -65,6 +65,7 @@ type node struct {
 	metrics  *metrics
 	models   *trainer.Follower
 	trainer  *trainer.Trainer
+	bids     *bids
 
 	app      *fiber.App
 	admin    *http.Server
@@ -150,6 +151,7 @@ func (n *node) openStores(ctx context.Context) (err error) {
 	if err := n.ring.Refresh(ctx); err != nil {
 		return err
 	}
+	n.bids = newBids(n.db.DB, n.log, time.Now)
 	n.replica = &targeting.Replica{}
 	n.follower = index.NewFollower(index.FollowerConfig{
 		Client: n.redis, Replica: n.replica, Bounds: modelBounds(), Log: n.log, Now: time.Now,
@@ -218,6 +220,7 @@ func (n *node) startJobs(jobs, bills context.Context) {
 	n.startModels(jobs)
 	n.jobs.Go(func() { _ = n.indexer.Run(jobs) })  // as the follower
 	n.jobs.Go(func() { _ = n.follower.Run(jobs) }) // it tries again whatever happens, and returns nil
+	n.jobs.Go(func() { n.bids.Run(jobs) })
 	n.jobs.Go(func() { everyMinute(jobs, n.minute) })
 	n.jobs.Go(func() { everyMinute(jobs, n.audit) })
 	n.billing.Go(func() {

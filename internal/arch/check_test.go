@@ -192,7 +192,7 @@ func top(pkg string) string {
 // isDomain reports whether pkg is one of the packages at the root that hold the domain.
 func isDomain(pkg string) bool {
 	switch pkg {
-	case "auction", "targeting", "budget", "ranking", "campaign", "event", "report":
+	case "auction", "targeting", "budget", "ranking", "pacing", "campaign", "event", "report":
 		return true
 	}
 	return false

@@ -58,6 +58,7 @@ var directions = []row{
 	{"budget/model", with("budget", "campaign"), "runs the rules in virtual time; only cmd starts it"},
 	{"ranking", with("campaign"), "scores ads"},
 	{"ranking/trainer", with("ranking", "campaign"), "the half of ranking that lives in wall-clock time; only cmd starts it"},
+	{"pacing", with("campaign"), "moves the bids that advertisers leave to Gavel"},
 	{"campaign", with(), "what advertisers manage stands under everything else"},
 	{"event", with("budget", "campaign"), "an event is billed to a lease, for an ad that budget names by campaign's ids"},
 	{"report", with("campaign"), "reports are about campaigns"},
@@ -80,7 +81,7 @@ var adapters = []string{"postgres", "redis", "journal"}
 
 // pure are the packages that do no I/O and read no clock and no global randomness: the same code runs in the server, in a
 // simulator in virtual time, and in a bit-exact replay.
-var pure = []string{"auction", "targeting", "budget", "budget/model", "ranking", "internal/money", "internal/fault"}
+var pure = []string{"auction", "targeting", "budget", "budget/model", "ranking", "pacing", "internal/money", "internal/fault"}
 
 // impureImports may not be imported by pure packages; "…/*" covers the package and all below it.
 var impureImports = []row{
@@ -129,7 +130,7 @@ var sqlFolders = []string{"*/postgres", "internal/openbandit/postgres", "interna
 // folders are the top-level folders that may exist; a new one is a decision, so it is written down here.
 var folders = map[string]string{
 	"cmd": "the program", "handlers": "HTTP",
-	"auction": "who wins", "targeting": "who may be shown what", "budget": "who can pay", "ranking": "what a view is worth",
+	"auction": "who wins", "targeting": "who may be shown what", "budget": "who can pay", "ranking": "what a view is worth", "pacing": "what is bid when",
 	"campaign": "what advertisers manage", "event": "what happened", "report": "what it came to",
 	"migrations": "the schema", "internal": "leaves", "loadtest": "k6", "tools": "pinned developer tools", "docs": "documents",
 }
