@@ -189,16 +189,14 @@ func (r *Reading) serving(from, to time.Time) time.Duration {
 	if r.Hours.IsZero() || !from.Before(to) {
 		return max(0, to.Sub(from))
 	}
-	const week = campaign.HoursInWeek * time.Hour
 	var sum time.Duration
-	if weeks := to.Sub(from) / week; weeks > 0 { // a change of clocks moves an hour at most
-		for h := range campaign.HoursInWeek {
-			if r.Hours.Has(h) {
-				sum += time.Hour * weeks
-			}
+	whole := to.Sub(from).Truncate(campaign.HoursInWeek * time.Hour) // weeks; a change of clocks moves an hour at most
+	for h := range campaign.HoursInWeek {
+		if r.Hours.Has(h) {
+			sum += whole / campaign.HoursInWeek
 		}
-		from = from.Add(week * weeks)
 	}
+	from = from.Add(whole)
 	for from.Before(to) {
 		local := from.In(r.Zone)
 		next := from.Add(time.Hour - time.Duration(local.Minute())*time.Minute - time.Duration(local.Second())*time.Second - time.Duration(local.Nanosecond()))

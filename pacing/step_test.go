@@ -88,6 +88,7 @@ func TestFewExpensiveClicks(t *testing.T) {
 	t.Logf("%d clicks for %v, multiplier %.3f to %.3f", o.events, o.spent, o.low, o.high)
 	require.Greater(t, float64(o.spent), 0.9*14_000_000_000)
 	require.Less(t, o.high/o.low, 10.0)
+	require.GreaterOrEqual(t, o.events, int64(18), "15 are what one gets who bids the cap after each hour without a click")
 }
 
 // TestTargetHoldsTheAverage: within 3 % where the market has that price to offer.
@@ -152,6 +153,32 @@ func TestItGoesOnFromItsState(t *testing.T) {
 	yesterday := up
 	yesterday.Period = 20261122
 	require.InDelta(t, up.Multiplier, read(yesterday, 0, time.Minute).Multiplier, 0, "a new day has no past, and the multiplier stays")
+}
+
+// TestACountThatBeginsAnewIsNoNews: what was counted from another time cannot be compared.
+func TestACountThatBeginsAnewIsNoNews(t *testing.T) {
+	t.Parallel()
+	r := pacing.Reading{Strategy: campaign.TargetAvg, Event: campaign.BillImpression, Bid: 1000, Zone: time.UTC, Since: midnight, Billed: 50, Charged: 200_000}
+	s := pacing.State{Strategy: campaign.TargetAvg, Multiplier: 1.5, At: midnight, Since: midnight}
+	require.Less(t, pacing.Step(s, r, midnight.Add(time.Minute)).Multiplier, 1.5)
+	s.Since = midnight.Add(-time.Hour)
+	next := pacing.Step(s, r, midnight.Add(time.Minute))
+	require.InDelta(t, 1.5, next.Multiplier, 0)
+	require.Equal(t, []any{midnight, int64(50), money.Nanos(200_000)}, []any{next.Since, next.Billed, next.Charged})
+}
+
+// TestALongTimeInSomeHours: the time that is left counts in weeks and hours alike.
+func TestALongTimeInSomeHours(t *testing.T) {
+	t.Parallel()
+	r := pacing.Reading{Strategy: campaign.AutomaticBid, Event: campaign.BillImpression, Bid: 1000, Zone: time.UTC, End: midnight.AddDate(0, 0, 15)}
+	for _, h := range []int{0, 23, 24 + 5, 167} { // 4 hours a week, and in the one day more two
+		r.Hours = r.Hours.With(h)
+	}
+	// 10 hours of serving are left: a daily line of a tenth for one of today's two hours is as tight as 1 for all.
+	r.Lines = []pacing.Line{{ID: 1, Kind: campaign.BudgetLifetime, Limit: 10_000_000}, {ID: 2, Kind: campaign.BudgetDaily, Period: 20261123, Limit: 2_000_001}}
+	require.Equal(t, int64(1), pacing.Step(pacing.State{}, r, midnight).BudgetID)
+	r.Lines[1].Limit = 1_999_999
+	require.Equal(t, int64(2), pacing.Step(pacing.State{}, r, midnight).BudgetID)
 }
 
 // TestTheTightestLineCounts: of several budgets that which allows least per time.
