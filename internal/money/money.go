@@ -110,6 +110,16 @@ func CeilScore(score float64) Nanos {
 	return Nanos(up)
 }
 
+// CeilPrice is CeilScore for a score that was computed: one that is nearer to an integer than one part in 10¹² is that integer. A price
+// of exactly 200 that comes out of a division as 200.00000000000003 is 200, not 201.
+func CeilPrice(score float64) Nanos {
+	const noise = 1e-12 // some 4,500 steps of a float64 at its coarsest
+	if whole := math.Round(score); math.Abs(score-whole) <= float64(score*noise) {
+		score = whole
+	}
+	return CeilScore(score)
+}
+
 // String formats n in currency units, with all its digits: "12.000000345".
 func (n Nanos) String() string {
 	sign := ""

@@ -86,6 +86,33 @@ func TestCeilScore(t *testing.T) {
 	}
 }
 
+func TestCeilPrice(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		score float64
+		want  money.Nanos
+	}{
+		{0, 0},
+		{-5, 0},
+		{math.NaN(), 0},
+		{math.Inf(1), math.MaxInt64},
+		{200, 200},
+		{math.Nextafter(200, 201), 200},
+		{200.0000000001, 200},
+		{200.000000001, 201},
+		{199.9999999999, 200},
+		{1e-9, 1},
+		{0.1 + 0.2, 1},
+		{(0.1 + 0.2) * 10, 3},
+		{1e12, 1e12},
+		{1e12 + 0.5, 1e12 + 1},
+		{1e15 + 1, 1e15 + 1},
+		{9.3e18, math.MaxInt64},
+	} {
+		require.Equal(t, c.want, money.CeilPrice(c.score), "score %v", c.score)
+	}
+}
+
 func TestStrings(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "12.000000345", money.Nanos(12_000_000_345).String())
