@@ -1,5 +1,11 @@
 package auction
 
+import (
+	"bytes"
+	"cmp"
+	"slices"
+)
+
 // search finds the best order of ads when two of one category may not follow each other.
 //
 // It relaxes the rule: only active categories are kept apart, at first those that collide when the ads stand in order of value. If the
@@ -34,8 +40,10 @@ type search struct {
 
 	level, next []partial
 	found       partial
-	// work counts partial pages, for tests.
-	work int
+	// work counts partial pages, narrowed the times that there were too many; for tests.
+	work, narrowed int
+	// limit is maxLevel if it is 0.
+	limit int
 }
 
 // Limits that follow from MaxPageSlots: see entrantLimit. An active category has at least two entrants.
@@ -55,6 +63,8 @@ type entrant struct {
 // partial is the top of a page.
 type partial struct {
 	value float64
+	// bound is what a page that begins like this is worth at most.
+	bound float64
 	// used is how many ads of each active category it has, in 4 bits each; usedLoose how many others.
 	used      [2]uint64
 	usedLoose uint8
@@ -90,7 +100,7 @@ func (p *partial) before(o *partial) bool {
 }
 
 // reset forgets which categories were kept apart on another page.
-func (s *search) reset() { s.kept, s.work = s.kept[:0], 0 }
+func (s *search) reset() { s.kept, s.work, s.narrowed = s.kept[:0], 0, 0 }
 
 // clear empties the list; of one category it will hold at most limit.
 func (s *search) clear(limit int) {
@@ -178,15 +188,36 @@ func (s *search) divide() {
 	}
 }
 
+// maxLevel is how many partial pages of one length are followed, the most promising ones. Markets of ads and users never come near it;
+// made ones do, with many categories of almost equal ads (see TestTheSearchStaysSmall). There the answer may be less than the best
+// page, never less than what dive finds, and it keeps every rule.
+const maxLevel = 64
+
+// noise is the relative error of sums of the same terms in another order, and more.
+const noise = 1e-12
+
 // solve finds the best page of the relaxed problem.
 func (s *search) solve() {
-	enough := s.dive()
-	s.level = append(s.level[:0], partial{last: noCategory})
-	s.found = s.level[0]
+	root := partial{last: noCategory}
+	root.bound = s.bound(&root)
+	s.dive(&root)
+	if s.found.value >= float64(root.bound*(1-noise)) {
+		return // no page is worth more; and no page that is worth as much has a better ad in the first place that differs
+	}
+	enough := s.found.value * (1 - noise)
+	s.found = partial{last: noCategory}
+	s.level = append(s.level[:0], root)
 	for range s.weights {
 		s.next = s.next[:0]
 		for i := range s.level {
 			s.grow(&s.level[i], enough)
+		}
+		if limit := cmp.Or(s.limit, maxLevel); len(s.next) > limit {
+			s.narrowed++
+			slices.SortFunc(s.next, func(a, b partial) int {
+				return cmp.Or(cmp.Compare(b.bound, a.bound), bytes.Compare(a.ads[:], b.ads[:]))
+			})
+			s.next = s.next[:limit]
 		}
 		s.level, s.next = s.next, s.level
 	}
@@ -201,26 +232,28 @@ func (s *search) finish(p *partial) {
 	}
 }
 
-// dive builds one page, each time with the ad that leaves the highest bound, and returns a little less than its value: pages that cannot
-// come to that need no look.
-func (s *search) dive() float64 {
-	p := partial{last: noCategory}
+// dive builds one page, each time with the ad that leaves the highest bound, the better ad if there are several.
+func (s *search) dive(root *partial) {
+	s.found = *root
 	for range s.weights {
 		s.next = s.next[:0]
-		s.grow(&p, 0)
+		from := s.found
+		s.grow(&from, 0)
 		if len(s.next) == 0 {
-			break
+			return
 		}
-		best, bound := 0, 0.0
+		most := 0.0
 		for i := range s.next {
-			if b := s.next[i].value + s.bound(&s.next[i]); b > bound {
-				best, bound = i, b
+			most = max(most, s.next[i].bound)
+		}
+		s.found.bound = -1
+		for i := range s.next {
+			p := &s.next[i]
+			if p.bound >= float64(most*(1-noise)) && (s.found.bound < 0 || p.ads[from.n] < s.found.ads[from.n]) {
+				s.found = *p
 			}
 		}
-		p = s.next[best]
 	}
-	const noise = 1e-12 // sums of the same terms in another order differ by less
-	return p.value * (1 - noise)
 }
 
 // grow adds to the next level what can follow p and may come to enough, and keeps p as an answer if nothing can follow.
@@ -265,6 +298,10 @@ func (s *search) follow(p *partial, ad uint8, enough float64) {
 	} else {
 		child.used[child.last/perWord] += 1 << (child.last % perWord * 4)
 	}
+	child.bound = child.value + s.bound(&child)
+	if child.bound < enough {
+		return
+	}
 	s.work++
 	for i := range s.next {
 		if o := &s.next[i]; o.sameState(&child) {
@@ -273,9 +310,6 @@ func (s *search) follow(p *partial, ad uint8, enough float64) {
 			}
 			return
 		}
-	}
-	if enough > 0 && child.value+s.bound(&child) < enough {
-		return
 	}
 	s.next = append(s.next, child)
 }
