@@ -102,8 +102,12 @@ func (s *Solver) after(j int, account campaign.AdAccountID) int32 {
 }
 
 // vcgEnvelope is the VCG price under any rules, by the envelope theorem (Milgrom, Segal 2002; Myerson 1981 for one parameter): an ad
-// keeps the value that its bid adds to the best page over a bid of its floor, in the market without the other ads of its account that
-// are not on the page, and pays the rest of its bid. With at most one ad per account this is VCG with the advertiser as the agent.
+// keeps the value that its bid adds to the best page over the least bid with which it may stand, and pays the rest of its bid. The
+// market is without the other ads of its ad account that are not on the page; with at most one ad per account this is VCG with the
+// advertiser as the agent.
+//
+// At its least bid the ad is still there, be it worth no more than the item it displaces: it may keep two ads of a category apart. What
+// it is worth to them must not come off its price, or ads would bid above their value to be in between.
 func (s *Solver) vcgEnvelope(place int) realPrice {
 	i := s.placed[place]
 	b := &s.bidders[s.field[i].index]
@@ -112,11 +116,12 @@ func (s *Solver) vcgEnvelope(place int) realPrice {
 		s.entrants(i, entrantLimit(s.places))
 	}
 	s.search.run(s.weights[:s.places])
-	kept, by := 0.0, ByFloor
+	least := s.least(b)
+	kept, by := 0.0, nobody // per impression in the first slot; the first who is where another was
 	floored := s.search.best()
 	for k := range max(len(floored), len(s.placed)) {
 		before, after := nobody, nobody
-		margin := 0.0 // what the page loses here when i bids its floor
+		margin := 0.0
 		if k < len(s.placed) {
 			before = s.placed[k]
 			margin = s.field[before].margin
@@ -128,16 +133,15 @@ func (s *Solver) vcgEnvelope(place int) realPrice {
 		if before == after && before != i {
 			continue
 		}
-		if by == ByFloor && before != after && after != i {
-			if by = ByOrganic; after != nobody {
-				by = int(s.field[after].index)
-			}
+		if by == nobody && before != after && after != i {
+			by = after
 		}
 		kept += float64(s.weights[k] * margin)
 	}
-	r := realPrice{perEvent: float64(b.Bid) - kept/float64(s.weights[place]*b.Rate), by: by}
-	if r.perEvent <= float64(b.Floor) {
-		r.by = ByFloor
+	r := realPrice{perEvent: float64(b.Bid) - kept/float64(s.weights[place]*b.Rate)}
+	if by == nobody || r.perEvent <= least.perEvent {
+		return realPrice{perEvent: max(r.perEvent, least.perEvent), by: least.by}
 	}
+	r.by = int(s.field[by].index)
 	return r
 }

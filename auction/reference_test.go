@@ -2,6 +2,7 @@ package auction_test
 
 import (
 	"cmp"
+	"math"
 	"math/big"
 	"slices"
 
@@ -19,7 +20,11 @@ type placing struct{ slot, bidder int }
 
 // refPage enumerates every page in order: per slot the ads as they rank, then the empty slot. The first of the best ones is the answer.
 func refPage(p *auction.Page, bidders []auction.Bidder) (best []placing, value float64) {
-	order := refOrder(p, bidders)
+	return refPageAmong(p, bidders, refOrder(p, bidders))
+}
+
+// refPageAmong is refPage for bidders that may be placed, in order.
+func refPageAmong(p *auction.Page, bidders []auction.Bidder, order []int) (best []placing, value float64) {
 	var now []placing
 	var fill func(slot int, sum float64)
 	fill = func(slot int, sum float64) {
@@ -113,7 +118,7 @@ func refPrice(p *auction.Page, bidders []auction.Bidder, page []placing, k int) 
 		}
 		return refRound(least, b), next
 	}
-	// VCG: the ad keeps what its bid adds to the page over a bid of its floor.
+	// VCG: the ad keeps what its bid adds to the page over the least bid with which it may stand.
 	market := slices.Clone(bidders)
 	for j := range market {
 		lost := !slices.ContainsFunc(page, func(w placing) bool { return w.bidder == j })
@@ -121,7 +126,13 @@ func refPrice(p *auction.Page, bidders []auction.Bidder, page []placing, k int) 
 	}
 	_, with := refPage(p, market)
 	market[i].Bid = b.Floor
-	_, without := refPage(p, market)
+	if market[i].Value() <= p.Organic {
+		market[i].Relevance += p.Organic - market[i].Value()
+	}
+	floored := *p // in the order of a page that asks for less than any ad is worth, i may stand although it adds nothing
+	floored.Organic = math.Inf(-1)
+	order := slices.DeleteFunc(refOrder(&floored, market), func(j int) bool { return j != i && market[j].Value() <= p.Organic })
+	_, without := refPageAmong(p, market, order)
 	kept := new(big.Rat).Sub(rat(with), rat(without))
 	kept.Quo(kept, new(big.Rat).Mul(rat(p.Slots[page[k].slot].Factor), rate))
 	return refRound(kept.Sub(new(big.Rat).SetInt64(int64(b.Bid)), kept), b), next
@@ -162,7 +173,7 @@ func drawWorld(t *rapid.T, l limits) world {
 	for range draw(1, l.slots, "slots") {
 		w.page.Slots = append(w.page.Slots, auction.PageSlot{Position: position, Factor: float64(factor) / 8})
 		factor = max(1, factor-draw(0, 3, "drop"))
-		position += 1
+		position++
 		if !l.free {
 			position += draw(0, 2, "step")
 		}

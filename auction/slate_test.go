@@ -141,7 +141,7 @@ func TestANarrowSearchKeepsEveryRule(t *testing.T) {
 // TestTheSearchStaysSmall looks for markets that are hard to order, by changing the hardest one that is known again and again.
 func TestTheSearchStaysSmall(t *testing.T) {
 	t.Parallel()
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same markets in every run
+	r := rand.New(rand.NewPCG(1, 2)) // the same markets in every run
 	var s auction.Solver
 	worst := 0
 	work := func(weights []float64, ads [][2]float64) int {

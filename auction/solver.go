@@ -237,17 +237,16 @@ const nobody = int32(-1)
 func entrantLimit(places int) int { return places + 2*((places+1)/2) }
 
 // entrants puts into the search, in order, the first contenders that a page can need. With a contender i it is the market in which i's
-// price is found: i bids its floor, and the ads of its ad account that are not on the page are away.
+// price is found: i bids the least that lets it stand, and the ads of its ad account that are not on the page are away.
 func (s *Solver) entrants(i int32, limit int) {
 	var own entrant
-	waiting := false
 	var self ranked
-	if i != nobody {
+	waiting := i != nobody
+	if waiting {
 		b := &s.bidders[s.field[i].index]
 		self = s.field[i].ranked
-		self.value = float64(float64(b.Floor)*b.Rate) + b.Relevance
+		self.value = max(float64(float64(b.Floor)*b.Rate)+b.Relevance, s.page.Organic)
 		own = entrant{margin: self.value - s.page.Organic, contender: i, category: s.field[i].category}
-		waiting = own.margin > 0
 	}
 	s.search.clear((s.places + 1) / 2)
 	for n := int32(0); len(s.search.list) < limit && s.have(int(n)+1); n++ {
