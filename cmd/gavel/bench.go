@@ -22,6 +22,7 @@ type benchCmd struct {
 	Targeting benchTargetingCmd `cmd:"" help:"Time the matching of ads beside other ways to do it, on the same generated ads and queries, and compare the answers."`
 	Index     benchIndexCmd     `cmd:"" help:"Take a market through Postgres, the indexer and Redis into nodes, and time each part, also while ads change."`
 	Model     benchModelCmd     `cmd:"" help:"Train the click model on a made-up world whose truth is known, or on the log of a real feed, and judge what it predicts."`
+	Auction   benchAuctionCmd   `cmd:"" help:"Time the scoring, slating and pricing of pages beside the plain way to do it, and compare the answers."`
 	Audiences benchAudiencesCmd `cmd:"" help:"Upload many memberships to a server of its own, then empty its Redis; time and weigh it."`
 }
 

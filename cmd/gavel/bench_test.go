@@ -105,3 +105,24 @@ func TestBenchModel(t *testing.T) {
 	require.Error(t, run(t.Context(), []string{"bench", "model", "--openbandit", t.TempDir()}, benchWorld(&out)))
 	require.Empty(t, out.String())
 }
+
+func TestBenchAuction(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	args := []string{"bench", "auction", "--sizes", "60x4,40x20", "--pages", "30", "--for", "20ms"}
+	require.NoError(t, run(t.Context(), append(args, "--json"), benchWorld(&out)))
+	var rows []auctionRow
+	require.NoError(t, json.Unmarshal(out.Bytes(), &rows), "an array and nothing else")
+	require.Len(t, rows, 8)
+	for _, r := range rows {
+		require.True(t, r.Agrees, "%+v", r)
+		require.Positive(t, r.Pages)
+	}
+	require.Equal(t, 30, rows[1].Checked)
+	out.Reset()
+	require.NoError(t, run(t.Context(), args, benchWorld(&out)))
+	require.Contains(t, out.String(), "yes (30)")
+	for _, bad := range []string{"4", "0x1", "1x21"} {
+		require.Error(t, run(t.Context(), []string{"bench", "auction", "--sizes", bad}, benchWorld(&out)))
+	}
+}
