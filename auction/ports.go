@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"gavel/budget"
+	"gavel/campaign"
 	"gavel/targeting"
 )
 
@@ -18,6 +19,18 @@ type UserLoader interface {
 type Ads interface {
 	// Current is the snapshot to use for one whole request.
 	Current() *targeting.Index
+}
+
+// Models is the node's copy of what was learned.
+type Models interface {
+	// Current is the model to use for one whole request; never nil.
+	Current() Model
+}
+
+// Paces is the node's copy of what the controllers of bid strategies say.
+type Paces interface {
+	// Of is what the bid of an ad group with a strategy is multiplied by, within the limits of campaign.BidStrategy.Multiplier.
+	Of(id campaign.AdGroupID, strategy campaign.BidStrategy) float64
 }
 
 // Reserver promises money; see budget.Wallet.

@@ -68,6 +68,9 @@ var reasonTexts = map[Reason]reasonText{
 	InvalidBid:        {"INVALID_BID", "after all multipliers its bid is 0"},
 }
 
+// ofMoney says that the ad had no money for its price.
+func (r Reason) ofMoney() bool { return r == BudgetExhausted || r == BudgetPending }
+
 // String is the reason's name as it appears in JSON, "REASON_n" for a number that is not in the list.
 func (r Reason) String() string {
 	if t, ok := reasonTexts[r]; ok {

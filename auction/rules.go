@@ -47,8 +47,10 @@ type PlacementRules struct {
 	SeparateCategories bool `json:"separate_categories"`
 	// OrganicCPMMicros is what the item that an ad displaces is worth.
 	OrganicCPMMicros money.Micros `json:"organic_cpm_micros"`
-	// RelevanceMicrosPerClick is what a click is worth beside what is paid for it; see Relevance.
+	// RelevanceMicrosPerClick is what a click is worth beside what is paid for it: an impression is worth that × pCTR beside its bid.
 	RelevanceMicrosPerClick money.Micros `json:"relevance_micros_per_click"`
+	// Exploration is how uncertain predictions are treated: off, unless it is said.
+	Exploration Exploration `json:"exploration"`
 }
 
 // Limits of rules.
@@ -57,6 +59,7 @@ const (
 	maxRulesCPM      = money.Micros(1e12) // a million currency units per 1,000 impressions
 	defaultFloorCPM  = money.Micros(100_000)
 	versionHexDigits = 12
+	maxExploration   = 5 // standard errors
 )
 
 // defaultFactors are 1/log2(1 + slot), the discount of DCG (Järvelin, Kekäläinen 2002), until something is known.
@@ -67,6 +70,7 @@ func defaultFactors() []float64 {
 func defaultPlacement() PlacementRules {
 	return PlacementRules{
 		Pricing: VCG, EstimateSlotFactors: true, SlotFactors: defaultFactors(), FloorCPMMicros: defaultFloorCPM, MaxPerAccount: 1, SeparateCategories: true,
+		Exploration: Exploration{Mode: ExploreOff},
 	}
 }
 
@@ -140,7 +144,7 @@ func (p *PlacementRules) parse(placement string, text json.RawMessage) []error {
 		"pricing": &p.Pricing, "estimate_slot_factors": &p.EstimateSlotFactors, "floor_cpm_micros": &p.FloorCPMMicros,
 		"floor_cpm_micros_by_country": &p.FloorCPMMicrosByCountry, "max_ads": &p.MaxAds, "min_gap": &p.MinGap, "max_per_account": &p.MaxPerAccount,
 		"max_per_campaign": &p.MaxPerCampaign, "separate_categories": &p.SeparateCategories, "organic_cpm_micros": &p.OrganicCPMMicros,
-		"relevance_micros_per_click": &p.RelevanceMicrosPerClick, "slot_factors": &p.SlotFactors,
+		"relevance_micros_per_click": &p.RelevanceMicrosPerClick, "slot_factors": &p.SlotFactors, "exploration": &p.Exploration,
 	}
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
@@ -192,6 +196,14 @@ func (p *PlacementRules) problems() (problems []string) {
 	within("max_per_campaign", int64(p.MaxPerCampaign), 0, MaxPageSlots)
 	within("organic_cpm_micros", int64(p.OrganicCPMMicros), 0, int64(maxRulesCPM))
 	within("relevance_micros_per_click", int64(p.RelevanceMicrosPerClick), 0, int64(maxRulesCPM))
+	switch p.Exploration.Mode {
+	case ExploreOff, ExploreThompson, ExploreUCB:
+	default:
+		bad("exploration.mode is %q, must be OFF, THOMPSON or UCB", p.Exploration.Mode)
+	}
+	if scale := p.Exploration.Scale; !(scale >= 0 && scale <= maxExploration) || scale == 0 && p.Exploration.Mode != ExploreOff {
+		bad("exploration.scale is %v, must be above 0 and at most %d, or 0 with the mode OFF", scale, maxExploration)
+	}
 	return problems
 }
 
@@ -247,11 +259,6 @@ func (r *Rules) Page(placement targeting.Placement, slots []Slot, estimated []fl
 		}
 	}
 	return page
-}
-
-// Relevance is what an impression is worth beside its bid, in nanos, for an ad with such a click probability.
-func (p *PlacementRules) Relevance(pctr float64) float64 {
-	return float64(float64(p.RelevanceMicrosPerClick)*1000) * pctr
 }
 
 // BidFloor is the least bid with which an ad can be shown in each of the countries on one placement at least: per 1,000 impressions for

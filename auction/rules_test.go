@@ -23,7 +23,6 @@ func TestRulesFile(t *testing.T) {
 	require.Equal(t, money.Micros(900_000), r.Floor(targeting.PlacementSearch, "US"))
 	require.Equal(t, money.Micros(200_000), r.Floor(targeting.PlacementSearch, "DE"))
 	require.Equal(t, money.Micros(100_000), r.Floor("ELSEWHERE", "US"), "as OTHER")
-	require.InDelta(t, 70.0, r.Search.Relevance(0.01), 1e-9, "7 micros × 0.01, in nanos")
 
 	page := r.Page(targeting.PlacementSearch, []auction.Slot{{Position: 3}, {Position: 9}, {Position: 12}}, []float64{1, 0.9, 0.8})
 	require.Equal(t, auction.Page{

@@ -1,9 +1,11 @@
 package auction
 
 import (
-	"cmp"
 	"context"
+	"math"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"gavel/budget"
@@ -14,10 +16,8 @@ import (
 	"gavel/targeting"
 )
 
-// Config are an auctioneer's rules.
+// Config are an auctioneer's times and limits.
 type Config struct {
-	// FloorPerMille is the floor of each placement as a CPM in micros; a placement that is absent has the floor of OTHER.
-	FloorPerMille map[targeting.Placement]money.Micros
 	// UserTimeout bounds the wait for the user's state.
 	UserTimeout time.Duration
 	// LeaseWait bounds the wait for a first lease, on a page that would otherwise stay empty; see Reserver.Await.
@@ -31,19 +31,24 @@ type Auctioneer struct {
 	Ads    Ads
 	Users  UserLoader
 	Budget Reserver
-	Model  *ranking.Model
-	Trace  span.Tracer
-	Config Config
+	Models Models
+	Paces  Paces
+	// Records may be nil.
+	Records Recorder
+	Rules   *Rules
+	Trace   span.Tracer
+	Config  Config
+
+	pool sync.Pool // of *workspace
 }
 
-type candidate struct {
-	ad     *targeting.Ad
-	pctr   float64
-	score  float64
-	reason Reason
-	price  money.Nanos
-	// blockedBy says more of BudgetExhausted
-	blockedBy string
+// workspace is the memory of one request.
+type workspace struct {
+	decider Decider
+	scene   Scene
+	ads     []*targeting.Ad // of the candidates
+	held    []budget.Reservation
+	query   targeting.Query
 }
 
 // Run decides one request. It does not fail: what cannot be known makes ads ineligible, and a page without ads says why.
@@ -51,61 +56,49 @@ type candidate struct {
 func (a *Auctioneer) Run(ctx context.Context, req *Request) *Decision {
 	ctx, sp := a.Trace.Start(ctx, "auction.Run")
 	defer sp.End()
-	d := &Decision{AuctionID: req.AuctionID, At: req.Query.Now, ModelVersion: a.Model.Version}
+	d := &Decision{AuctionID: req.AuctionID, At: req.Query.Now}
 	ix := a.Ads.Current()
 	if ix == nil {
 		d.empty(req.Slots, IndexNotReady)
 		return d
 	}
+	w, ok := a.pool.Get().(*workspace)
+	if !ok {
+		w = new(workspace)
+	}
+	d.work, d.pool = w, func(w *workspace) { a.pool.Put(w) }
 	user := a.loadUser(ctx, ix, req, d)
-	var candidates []candidate
+	model := a.Models.Current()
+	a.set(w, req, model, user != nil)
+	pay := &purse{ctx: ctx, auctioneer: a, req: req, work: w}
+	w.held = w.held[:0]
+	room := w.scene.Page.room()
 	for k := a.Config.Candidates; ; k *= 8 {
-		candidates = a.candidates(ctx, ix, req, user, k)
-		d.Awards = a.slate(ctx, req, candidates, d.Awards[:0])
-		if len(d.Awards) == len(req.Slots) || len(candidates) < k {
+		a.cast(ctx, w, ix, req, model, user, k)
+		d.Outcome = a.decide(ctx, w, pay)
+		d.Truncated = len(w.ads) == k
+		if len(d.Outcome.Placed) >= room || !d.Truncated {
 			break
 		}
-		for _, w := range d.Awards {
-			a.Budget.Cancel(w.Reservation)
-		}
+		pay.CancelAll()
 	}
-	d.Awards = a.awaitMoney(ctx, req, candidates, d.Awards)
-	d.fillIn(req.Slots)
+	a.awaitMoney(ctx, w, pay, d, room)
+	d.Scene = &w.scene
+	d.award(req, w)
 	sp.Str("gavel.auction_id", d.AuctionID.String())
 	sp.Int("gavel.slots", len(req.Slots))
-	sp.Int("gavel.candidates", len(candidates))
+	sp.Int("gavel.candidates", len(w.ads))
 	sp.Int("gavel.awards", len(d.Awards))
-	d.Considered = considered(candidates)
 	if req.Explain {
-		d.explain(ix, &req.Query)
+		d.explain(ix, &w.query)
 	}
+	a.record(ctx, req, d)
 	return d
-}
-
-// awaitMoney makes the page again when slots stay empty although an ad that wants them only lacks its first lease.
-func (a *Auctioneer) awaitMoney(ctx context.Context, req *Request, list []candidate, awards []Award) []Award {
-	pending := func(c candidate) bool { return c.reason == BudgetPending }
-	if a.Config.LeaseWait <= 0 || len(awards) == len(req.Slots) || !slices.ContainsFunc(list, pending) {
-		return awards
-	}
-	waiting, cancel := context.WithTimeout(ctx, a.Config.LeaseWait)
-	defer cancel()
-	for len(awards) < len(req.Slots) && slices.ContainsFunc(list, pending) && a.Budget.Await(waiting) {
-		for _, w := range awards {
-			a.Budget.Cancel(w.Reservation)
-		}
-		for i := range list {
-			if c := &list[i]; c.reason == BudgetPending || c.reason == Won || c.reason == AdvertiserOnPage {
-				c.reason = LostToHigherBid
-			}
-		}
-		awards = a.slate(ctx, req, list, awards[:0])
-	}
-	return awards
 }
 
 // loadUser asks for the user's state and puts the audiences into the query: those whose lists are current in ix.
 func (a *Auctioneer) loadUser(ctx context.Context, ix *targeting.Index, req *Request, d *Decision) *targeting.UserState {
+	d.work.query = req.Query
 	if req.UserHash == 0 {
 		return nil
 	}
@@ -119,131 +112,197 @@ func (a *Auctioneer) loadUser(ctx context.Context, ix *targeting.Index, req *Req
 		d.UserErr = err
 		return nil
 	}
-	req.Query.Audiences, req.Query.AudiencesKnown = ix.Tables().AppendAudiences(nil, user.Lists), true
+	q := &d.work.query
+	q.Audiences, q.AudiencesKnown = ix.Tables().AppendAudiences(nil, user.Lists), true
 	return &user
 }
 
-// candidates matches, caps and ranks: the best k ads, in order of score, those that may not win with their reason.
-func (a *Auctioneer) candidates(ctx context.Context, ix *targeting.Index, req *Request, user *targeting.UserState, k int) []candidate {
+// set makes the scene but for its candidates.
+func (a *Auctioneer) set(w *workspace, req *Request, model Model, userKnown bool) {
+	q, s := &w.query, &w.scene
+	s.AuctionID, s.At, s.Seed = req.AuctionID, q.Now, req.Seed
+	s.Placement, s.Country = q.Placement, q.Country
+	s.RulesVersion, s.ModelVersion = a.Rules.Version, model.ModelVersion()
+	s.SlotIDs = s.SlotIDs[:0]
+	for _, slot := range req.Slots {
+		s.SlotIDs = append(s.SlotIDs, slot.ID)
+	}
+	s.Page = a.Rules.Page(q.Placement, req.Slots, model.SlotFactors(string(q.Placement)))
+	rules := a.Rules.Of(q.Placement)
+	s.Floor, s.Exploration = a.Rules.Floor(q.Placement, q.Country).PerImpression(), rules.Exploration
+	s.RelevanceWeight = nanosOf(campaign.BillClickthrough, rules.RelevanceMicrosPerClick)
+	s.UserKnown = userKnown
+	context := ranking.Context{
+		Placement: string(q.Placement), Country: q.Country, Region: q.Region, Gender: q.Gender, AppType: q.AppType, Locale: q.Locale,
+		Age: q.Age, HourOfWeek: campaign.HourOfWeek(q.Now, time.UTC), Interests: q.Interests, Query: plain(q.SearchQuery), UserHash: req.UserHash,
+	}
+	s.Features = context.Features()
+}
+
+// plain is a search query as the model knows it: in small letters, with single spaces.
+func plain(query string) string { return strings.Join(strings.Fields(strings.ToLower(query)), " ") }
+
+// cast matches and scores: the best k ads become the candidates of the scene.
+func (a *Auctioneer) cast(ctx context.Context, w *workspace, ix *targeting.Index, req *Request, model Model, user *targeting.UserState, k int) {
 	_, sp := a.Trace.Start(ctx, "targeting.Match")
-	ads := ix.Match(&req.Query, k, make([]*targeting.Ad, 0, min(k, ix.Len())))
+	w.ads = ix.Match(&w.query, k, w.ads[:0])
 	sp.Int("gavel.index_ads", ix.Len())
-	sp.Int("gavel.matched", len(ads))
+	sp.Int("gavel.matched", len(w.ads))
 	sp.End()
 	_, sp = a.Trace.Start(ctx, "ranking.Score")
 	defer sp.End()
-	floor := float64(a.floor(req.Query.Placement))
-	pctr := a.Model.PCTR(string(req.Query.Placement))
-	list := make([]candidate, len(ads))
-	for i, ad := range ads {
-		c := candidate{ad: ad, pctr: pctr, score: scoreOf(ad, pctr), reason: LostToHigherBid}
-		switch {
-		case ad.FrequencyCap > 0 && user == nil:
-			c.reason = UserStateUnknown
-		case ad.FrequencyCap > 0 && user.Views[ad.AdGroupID] >= ad.FrequencyCap:
-			c.reason = FrequencyCap
-		case c.score < floor:
-			c.reason = BelowFloor
+	s := &w.scene
+	n := len(w.ads)
+	s.Candidates = slices.Grow(s.Candidates[:0], n)[:n]
+	for i, ad := range w.ads {
+		c := &s.Candidates[i]
+		*c = Candidate{Item: itemOf(ad), Strategy: ad.BidStrategy, PacePPM: onePPM, Floor: nanosOf(ad.BillableEvent, ad.BidFloorMicros), FrequencyCap: ad.FrequencyCap}
+		a.bid(c, ad, &w.query)
+		if c.FrequencyCap > 0 && user != nil {
+			c.Views = user.Views[ad.AdGroupID]
 		}
-		list[i] = c
 	}
-	slices.SortFunc(list, func(x, y candidate) int {
-		return cmp.Or(cmp.Compare(y.score, x.score), cmp.Compare(x.ad.AdID, y.ad.AdID))
-	})
-	return list
+	model.Predict(&s.Features, s.Candidates, s.Exploration.Mode != ExploreOff)
 }
 
-func (a *Auctioneer) floor(p targeting.Placement) money.Nanos {
-	f, ok := a.Config.FloorPerMille[p]
-	if !ok {
-		f = a.Config.FloorPerMille[targeting.PlacementOther]
+func itemOf(ad *targeting.Ad) ranking.Item {
+	return ranking.Item{
+		AdID: ad.AdID, AdGroupID: ad.AdGroupID, CampaignID: ad.CampaignID, AdAccountID: ad.AdAccountID,
+		Objective: ad.Objective, Category: ad.Category, BillableEvent: ad.BillableEvent,
 	}
-	return f.PerImpression()
 }
 
-// slate fills the slots, prices the page and reserves the prices. A winner whose money is not there leaves with its reason
-// and the page is made again without it, so this ends after at most one round per candidate.
-func (a *Auctioneer) slate(ctx context.Context, req *Request, list []candidate, awards []Award) []Award {
-	ctx, sp := a.Trace.Start(ctx, "auction.Price")
+// bid fills in what the ad bids for this view.
+func (a *Auctioneer) bid(c *Candidate, ad *targeting.Ad, q *targeting.Query) {
+	c.Bid = nanosOf(ad.BillableEvent, ad.BidMicros)
+	if ad.CPAGoalMicros > 0 {
+		c.CPAGoal = nanosOf(campaign.BillClickthrough, ad.CPAGoalMicros)
+	}
+	if m := ad.Multipliers; !m.IsZero() {
+		of := func(amount money.Nanos) money.Nanos {
+			return m.Effective(amount, q.AppType, string(q.Placement), q.Audiences, q.AudiencesKnown)
+		}
+		c.Bid, c.CPAGoal = of(c.Bid), of(c.CPAGoal)
+	}
+	if ad.BidStrategy != campaign.MaxBid {
+		c.PacePPM = int64(math.Round(onePPM * a.Paces.Of(ad.AdGroupID, ad.BidStrategy)))
+	}
+}
+
+// nanosOf is an amount per billable event: micros are per 1,000 impressions, or per click.
+func nanosOf(event campaign.BillableEvent, amount money.Micros) money.Nanos {
+	if event != campaign.BillClickthrough {
+		return amount.PerImpression()
+	}
+	n, err := amount.Nanos()
+	if err != nil {
+		return 0 // the API refuses such amounts; a bid that came in another way never wins
+	}
+	return n
+}
+
+func (a *Auctioneer) decide(ctx context.Context, w *workspace, pay *purse) *Outcome {
+	ctx, sp := a.Trace.Start(ctx, "auction.Decide")
 	defer sp.End()
-	floor := a.floor(req.Query.Placement)
-	page := make([]*candidate, 0, len(req.Slots)+1)
-	for {
-		page = choose(list, page[:0], len(req.Slots)+1)
-		awards = awards[:0]
-		broke := false
-		for i, c := range page[:min(len(page), len(req.Slots))] {
-			var next *candidate
-			if i+1 < len(page) {
-				next = page[i+1]
-			}
-			price, pricedBy := priceOf(c, next, floor)
-			reservation, refusal := a.reserve(ctx, req, c, price)
-			if refusal != budget.Reserved {
-				c.reason, c.blockedBy = refusalReason(refusal), reservation.BlockedBy
-				broke = true
-				break
-			}
-			c.price = price
-			awards = append(awards, Award{
-				Slot: req.Slots[i], Ad: c.ad, Score: c.score, PCTR: c.pctr, Price: price, PricedBy: pricedBy, Reservation: reservation,
-			})
-		}
-		if !broke {
-			for i := range awards {
-				page[i].reason = Won
-			}
-			markSameAdvertiser(list, awards)
-			return awards
-		}
-		for _, w := range awards {
-			a.Budget.Cancel(w.Reservation)
-		}
+	pay.ctx = ctx
+	return w.decider.Decide(&w.scene, pay)
+}
+
+// awaitMoney makes the page again when slots stay empty although an ad that wants them only lacks its first lease.
+func (a *Auctioneer) awaitMoney(ctx context.Context, w *workspace, pay *purse, d *Decision, room int) {
+	pending := func() bool {
+		return len(d.Outcome.Placed) < room && slices.ContainsFunc(d.Outcome.Fates, func(f Fate) bool { return f.Reason == BudgetPending })
+	}
+	if a.Config.LeaseWait <= 0 || !pending() {
+		return
+	}
+	waiting, cancel := context.WithTimeout(ctx, a.Config.LeaseWait)
+	defer cancel()
+	for pending() && a.Budget.Await(waiting) {
+		pay.CancelAll()
+		d.Outcome = a.decide(ctx, w, pay)
 	}
 }
 
-func (a *Auctioneer) reserve(ctx context.Context, req *Request, c *candidate, price money.Nanos) (budget.Reservation, budget.Refusal) {
-	_, sp := a.Trace.Start(ctx, "budget.Reserve")
+// record hands the decision to the recorder if it is to be recorded.
+func (a *Auctioneer) record(ctx context.Context, req *Request, d *Decision) {
+	if a.Records == nil || !a.Records.Wants(req.AuctionID, req.Explain) {
+		return
+	}
+	d.work.decider.Propensities(d.Scene)
+	extra := Extra{RequestID: req.RequestID, Truncated: d.Truncated, Unexplained: d.Unexplained}
+	if d.UserErr != nil {
+		extra.UserError = d.UserErr.Error()
+	}
+	for _, u := range d.Unmatched {
+		extra.Missed = append(extra.Missed, Missed{AdID: u.Ad.AdID, Reason: u.Reason})
+	}
+	a.Records.Record(ctx, d.Scene, d.Outcome, &extra)
+}
+
+// purse asks the node's wallet for the money of a page.
+type purse struct {
+	ctx        context.Context // of the span that is open; it lives as long as one Run
+	auctioneer *Auctioneer
+	req        *Request
+	work       *workspace
+}
+
+// Pay implements Payer.
+func (p *purse) Pay(c int, bid, price money.Nanos) (Reason, string) {
+	_, sp := p.auctioneer.Trace.Start(p.ctx, "budget.Reserve")
 	defer sp.End()
-	r, refusal := a.Budget.Reserve(req.Tick, budget.Request{
-		Key:      budget.Key{AdGroupID: c.ad.AdGroupID, Day: campaign.DayOf(req.Query.Now, c.ad.Zone)},
-		Billable: c.ad.BillableEvent, Price: price, PriceMax: bidNanos(c.ad), PCTR: c.pctr,
+	ad := p.work.ads[c]
+	r, refusal := p.auctioneer.Budget.Reserve(p.req.Tick, budget.Request{
+		Key:      budget.Key{AdGroupID: ad.AdGroupID, Day: campaign.DayOf(p.req.Query.Now, ad.Zone)},
+		Billable: ad.BillableEvent, Price: price, PriceMax: bid, PCTR: p.work.scene.Candidates[c].PCTR,
 	})
-	sp.Int64("gavel.ad_id", int64(c.ad.AdID))
+	sp.Int64("gavel.ad_id", int64(ad.AdID))
 	sp.Int64("gavel.price_nanos", int64(price))
 	sp.Bool("gavel.reserved", refusal == budget.Reserved)
-	return r, refusal
+	switch refusal {
+	case budget.Reserved:
+		p.work.held = append(p.work.held, r)
+		return Won, ""
+	case budget.Exhausted:
+		return BudgetExhausted, r.BlockedBy
+	default:
+		return BudgetPending, r.BlockedBy
+	}
 }
 
-// choose picks the best n that may win, one per advertiser. The one past the page's slots is there for its value alone.
-func choose(list []candidate, page []*candidate, n int) []*candidate {
-	for i := range list {
-		c := &list[i]
-		if len(page) == n {
-			break
-		}
-		if c.reason != LostToHigherBid || slices.ContainsFunc(page, func(p *candidate) bool { return p.ad.AdAccountID == c.ad.AdAccountID }) {
-			continue
-		}
-		page = append(page, c)
+// CancelAll implements Payer.
+func (p *purse) CancelAll() {
+	for _, r := range p.work.held {
+		p.auctioneer.Budget.Cancel(r)
 	}
-	return page
+	p.work.held = p.work.held[:0]
 }
 
-func refusalReason(r budget.Refusal) Reason {
-	if r == budget.Exhausted {
-		return BudgetExhausted
+// award turns the placed candidates into awards and names the slots that got nothing.
+func (d *Decision) award(req *Request, w *workspace) {
+	s, o := &w.scene, d.Outcome
+	d.Awards = make([]Award, len(o.Placed))
+	slot := 0
+	nothing := NoEligibleAd
+	if len(o.Placed) == s.Page.room() {
+		nothing = AdLoadReached
 	}
-	return BudgetPending
-}
-
-func markSameAdvertiser(list []candidate, awards []Award) {
-	for i := range list {
-		c := &list[i]
-		if c.reason == LostToHigherBid && slices.ContainsFunc(awards, func(w Award) bool { return w.Ad.AdAccountID == c.ad.AdAccountID }) {
-			c.reason = AdvertiserOnPage
+	for i, p := range o.Placed {
+		d.empty(req.Slots[slot:p.Slot], nothing)
+		slot = p.Slot + 1
+		c, f := &s.Candidates[p.Bidder], &o.Fates[p.Bidder]
+		d.Awards[i] = Award{Slot: req.Slots[p.Slot], Ad: w.ads[p.Bidder], Value: f.Value(), PCTR: c.PCTR, Price: p.Price, Reservation: w.held[i]}
+		served := ranking.Served{
+			Features: s.Features, PCTR: float32(c.PCTR), Slot: p.Slot, Placement: string(s.Placement),
+			Objective: c.Objective, BillableEvent: c.BillableEvent, Category: c.Category,
+		}
+		d.Awards[i].Served = served.Encode()
+		if p.PricedBy >= 0 {
+			d.Awards[i].PricedBy = s.Candidates[p.PricedBy].AdID
 		}
 	}
+	d.empty(req.Slots[slot:], nothing)
 }
 
 func (d *Decision) empty(slots []Slot, reason NoFillReason) {
@@ -252,43 +311,40 @@ func (d *Decision) empty(slots []Slot, reason NoFillReason) {
 	}
 }
 
-// fillIn names the slots that got nothing: awards fill slots in order, so they are the last ones.
-func (d *Decision) fillIn(slots []Slot) { d.empty(slots[len(d.Awards):], NoEligibleAd) }
-
-func considered(list []candidate) []Considered {
-	out := make([]Considered, len(list))
-	for i, c := range list {
-		out[i] = Considered{Ad: c.ad, Score: c.score, PCTR: c.pctr, Reason: c.reason, BlockedBy: c.blockedBy}
-		if c.reason == Won {
-			out[i].Price = c.price
+// room is the most ads that the page can hold.
+func (p *Page) room() int {
+	n, last := 0, 0
+	for _, s := range p.Slots {
+		if n == 0 || s.Position-last > p.MinGap {
+			n, last = n+1, s.Position
 		}
 	}
-	return out
+	if p.MaxAds > 0 {
+		n = min(n, p.MaxAds)
+	}
+	return n
 }
 
 // explain adds the ads that did not match, each with the part of its targeting that kept it out.
 func (d *Decision) explain(ix *targeting.Index, q *targeting.Query) {
-	matched := make(map[campaign.AdID]bool, len(d.Considered))
-	for _, c := range d.Considered {
-		matched[c.Ad.AdID] = true
-	}
-	if extra := len(d.Considered) - MaxExplained; extra > 0 {
-		d.Considered, d.Unexplained = d.Considered[:MaxExplained], extra
+	matched := make(map[campaign.AdID]bool, len(d.work.ads))
+	for _, ad := range d.work.ads {
+		matched[ad.AdID] = true
 	}
 	left := ix.Len() - len(matched)
 	for ad, miss := range ix.All(q) {
-		if left == 0 || len(d.Considered) >= MaxExplained {
+		if left == 0 || len(matched)+len(d.Unmatched) >= MaxExplained {
 			break
 		}
 		if matched[ad.AdID] {
 			continue
 		}
 		left--
-		reason := LostToHigherBid // matched, but below the best that were scored
+		reason := NotScored // matched, but below the best that were scored
 		if miss != targeting.Matched {
 			reason = missReasons[miss]
 		}
-		d.Considered = append(d.Considered, Considered{Ad: ad, Reason: reason})
+		d.Unmatched = append(d.Unmatched, Unmatched{Ad: ad, Reason: reason})
 	}
-	d.Unexplained += left
+	d.Unexplained = left
 }

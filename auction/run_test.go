@@ -29,6 +29,7 @@ type purse struct {
 	left      map[campaign.AdGroupID]money.Nanos
 	reserved  map[campaign.AdGroupID]money.Nanos
 	exhausted bool
+	pledged   map[campaign.AdGroupID]bool        // not exhausted, whatever exhausted says
 	pending   map[campaign.AdGroupID]money.Nanos // what the next Await brings
 	log       map[budget.Reservation]money.Nanos
 	next      budget.LeaseID
@@ -41,7 +42,7 @@ func newPurse(left map[campaign.AdGroupID]money.Nanos) *purse {
 func (p *purse) Reserve(_ budget.Tick, req budget.Request) (budget.Reservation, budget.Refusal) {
 	id := req.Key.AdGroupID
 	if left, limited := p.left[id]; limited && left-p.reserved[id] < req.Price {
-		if p.exhausted {
+		if p.exhausted && !p.pledged[id] {
 			return budget.Reservation{BlockedBy: "AD_GROUP DAILY"}, budget.Exhausted
 		}
 		return budget.Reservation{}, budget.NoLease
@@ -97,13 +98,35 @@ func ad(t testing.TB, id int64, bid int64, change ...func(*campaign.ServingAd)) 
 	return a
 }
 
+// prior is the model of a system that has seen nothing: a click rate of 0.005.
+type prior struct{}
+
+func (prior) Current() auction.Model       { return prior{} }
+func (prior) ModelVersion() string         { return "prior" }
+func (prior) SlotFactors(string) []float64 { return nil }
+
+func (prior) Predict(_ *ranking.Features, list []auction.Candidate, _ bool) {
+	for i := range list {
+		list[i].PCTR = 0.005
+	}
+}
+
+// paces are what the controllers say of ad groups.
+type paces map[campaign.AdGroupID]float64
+
+func (p paces) Of(id campaign.AdGroupID, s campaign.BidStrategy) float64 { return s.Multiplier(p[id]) }
+
+// secondPrice are rules with a floor of 1000 micros per 1,000 impressions, whose slots are alike.
+func secondPrice() *auction.Rules {
+	r := auction.DefaultRules()
+	r.Browse.Pricing, r.Browse.FloorCPMMicros = auction.GSP, 1000
+	return r
+}
+
 func auctioneer(p *purse, u users, list ...*targeting.Ad) *auction.Auctioneer {
 	return &auction.Auctioneer{
-		Ads: ads{targeting.Build(list, targeting.Tables{})}, Users: u, Budget: p, Model: ranking.Default(),
-		Config: auction.Config{
-			FloorPerMille: map[targeting.Placement]money.Micros{targeting.PlacementOther: 1000},
-			UserTimeout:   time.Second, Candidates: 4,
-		},
+		Ads: ads{targeting.Build(list, targeting.Tables{})}, Users: u, Budget: p, Models: prior{}, Paces: paces{}, Rules: secondPrice(),
+		Config: auction.Config{UserTimeout: time.Second, Candidates: 4},
 	}
 }
 
@@ -117,8 +140,11 @@ func request(slots int) *auction.Request {
 
 func reasons(d *auction.Decision) map[campaign.AdID]auction.Reason {
 	m := map[campaign.AdID]auction.Reason{}
-	for _, c := range d.Considered {
-		m[c.Ad.AdID] = c.Reason
+	for _, c := range d.Considered() {
+		m[c.AdID] = c.Reason
+	}
+	for _, u := range d.Unmatched {
+		m[u.Ad.AdID] = u.Reason
 	}
 	return m
 }
@@ -151,7 +177,7 @@ func TestABrokeWinnerIsReplacedAndThePagePricedAgain(t *testing.T) {
 			want, line = auction.BudgetExhausted, "AD_GROUP DAILY"
 		}
 		require.Equal(t, want, reasons(d)[10])
-		require.Equal(t, line, d.Considered[0].BlockedBy)
+		require.Equal(t, line, d.Considered()[0].BlockedBy)
 		require.Equal(t, money.Nanos(7000), p.reserved[20], "only the prices of the page stay reserved")
 		require.Equal(t, money.Nanos(0), p.reserved[10])
 	}
@@ -265,7 +291,7 @@ func TestPricesLieBetweenFloorAndBid(t *testing.T) {
 			require.False(rt, accounts[w.Ad.AdAccountID])
 			accounts[w.Ad.AdAccountID] = true
 			if i > 0 {
-				require.LessOrEqual(rt, w.Score, d.Awards[i-1].Score)
+				require.LessOrEqual(rt, w.Value, d.Awards[i-1].Value)
 			}
 		}
 	})

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"encoding/binary"
 	"strconv"
 	"time"
 
@@ -52,6 +53,7 @@ func (s *AdServer) Serve(c *fiber.Ctx) error {
 	ctx, cancel := context.WithTimeout(c.UserContext(), s.Timeout)
 	defer cancel()
 	d := s.Auctions.Run(ctx, req)
+	defer d.Release()
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Response().SetBody(s.appendAnswer(nil, c, in, d))
 	s.Observe(ctx, d, req.Query.Placement, time.Since(start))
@@ -63,8 +65,10 @@ func (s *AdServer) request(in *adRequest) *auction.Request {
 	if in.RequestID == "" {
 		in.RequestID = uuid.NewString()
 	}
+	id := uuid.Must(uuid.NewV7())
 	req := &auction.Request{
-		AuctionID: uuid.Must(uuid.NewV7()), Tick: s.Clock.Tick(), Explain: in.Explain,
+		AuctionID: id, RequestID: in.RequestID, Tick: s.Clock.Tick(), Explain: in.Explain,
+		Seed: binary.BigEndian.Uint64(id[8:]) << 2, // its random bits: the first two name the variant
 		Slots: make([]auction.Slot, len(in.Slots)),
 		Query: auction.Query{
 			Now: s.Clock.Now(), Placement: auction.Placement(in.Placement),

@@ -113,45 +113,92 @@ func appendID(dst []byte, name string, id int64) []byte {
 }
 
 func appendExplanation(dst []byte, d *auction.Decision) []byte {
+	considered, left := d.Considered(), d.Unexplained
+	if extra := len(considered) - auction.MaxExplained; extra > 0 {
+		considered, left = considered[:auction.MaxExplained], left+extra
+	}
 	dst = append(dst, `,"explain":{"model":`...)
-	dst = appendJSONString(dst, d.ModelVersion)
+	model, rules := "", ""
+	if d.Scene != nil {
+		model, rules = d.Scene.ModelVersion, d.Scene.RulesVersion
+	}
+	dst = appendJSONString(dst, model)
+	dst = append(dst, `,"rules":`...)
+	dst = appendJSONString(dst, rules)
 	dst = append(dst, `,"user_known":`...)
 	dst = strconv.AppendBool(dst, d.UserErr == nil)
 	dst = append(dst, `,"not_listed":`...)
-	dst = strconv.AppendInt(dst, int64(d.Unexplained), 10)
+	dst = strconv.AppendInt(dst, int64(left), 10)
 	dst = append(dst, `,"considered":[`...)
-	for i, c := range d.Considered {
+	for i := range considered {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendID(dst, `{"ad_id":"`, int64(c.Ad.AdID))
-		dst = appendID(dst, `","ad_group_id":"`, int64(c.Ad.AdGroupID))
-		dst = appendID(dst, `","campaign_id":"`, int64(c.Ad.CampaignID))
-		dst = append(dst, `","billable_event":"`...)
-		dst = append(dst, c.Ad.BillableEvent...)
-		dst = appendID(dst, `","bid_micros":`, int64(c.Ad.BidMicros))
-		dst = append(dst, `,"score_nanos":`...)
-		dst = strconv.AppendFloat(dst, c.Score, 'f', -1, 64)
-		dst = append(dst, `,"pctr":`...)
-		dst = strconv.AppendFloat(dst, c.PCTR, 'g', -1, 64)
-		if c.Reason == auction.Won {
-			dst = appendID(dst, `,"price_nanos":`, int64(c.Price))
-			dst = append(dst, `,"price":"`...)
-			dst = append(dst, c.Price.String()...)
-			dst = append(dst, '"')
+		dst = appendConsidered(dst, &considered[i])
+	}
+	for i, m := range d.Unmatched {
+		if i+len(considered) > 0 {
+			dst = append(dst, ',')
 		}
-		dst = appendID(dst, `,"reason":`, int64(c.Reason))
-		dst = append(dst, `,"reason_name":"`...)
-		dst = append(dst, c.Reason.String()...)
-		dst = append(dst, `","meaning":`...)
-		dst = appendJSONString(dst, c.Reason.Meaning())
-		if c.BlockedBy != "" {
-			dst = append(dst, `,"budget_line":`...)
-			dst = appendJSONString(dst, c.BlockedBy)
-		}
-		dst = append(dst, '}')
+		dst = append(appendReason(appendNamedAd(dst, m.Ad), m.Reason), '}')
 	}
 	return append(dst, `]}`...)
+}
+
+// appendConsidered writes what a candidate brought to the auction and what became of it. What is worked out of the bid is missing for
+// an ad that did not come so far.
+func appendConsidered(dst []byte, c *auction.Considered) []byte {
+	dst = appendNamedAd(dst, c.Ad)
+	dst = append(dst, `,"bid_strategy":"`...)
+	dst = append(dst, c.Strategy...)
+	dst = appendID(dst, `","pace_ppm":`, c.PacePPM)
+	dst = appendID(dst, `,"effective_bid_nanos":`, int64(c.Fate.Bid))
+	dst = appendID(dst, `,"floor_nanos":`, int64(c.Fate.Floor))
+	dst = appendScore(dst, `,"pctr":`, c.PCTR)
+	if c.CPAGoal > 0 {
+		dst = appendScore(dst, `,"pcvr":`, c.PCVR)
+	}
+	dst = appendScore(dst, `,"relevance_nanos":`, c.Relevance)
+	dst = appendScore(dst, `,"value_nanos":`, c.Value())
+	if c.Reason == auction.Won {
+		dst = appendID(dst, `,"price_nanos":`, int64(c.Price))
+		dst = append(dst, `,"price":"`...)
+		dst = append(dst, c.Price.String()...)
+		dst = append(dst, '"')
+		if c.PricedBy != 0 {
+			dst = appendID(dst, `,"priced_by_ad_id":"`, int64(c.PricedBy))
+			dst = append(dst, '"')
+		}
+	}
+	dst = appendReason(dst, c.Reason)
+	if c.BlockedBy != "" {
+		dst = append(dst, `,"budget_line":`...)
+		dst = appendJSONString(dst, c.BlockedBy)
+	}
+	return append(dst, '}')
+}
+
+func appendNamedAd(dst []byte, ad *auction.Ad) []byte {
+	dst = appendID(dst, `{"ad_id":"`, int64(ad.AdID))
+	dst = appendID(dst, `","ad_group_id":"`, int64(ad.AdGroupID))
+	dst = appendID(dst, `","campaign_id":"`, int64(ad.CampaignID))
+	dst = append(dst, `","billable_event":"`...)
+	dst = append(dst, ad.BillableEvent...)
+	return appendID(dst, `","bid_micros":`, int64(ad.BidMicros))
+}
+
+func appendReason(dst []byte, r auction.Reason) []byte {
+	dst = appendID(dst, `,"reason":`, int64(r))
+	dst = append(dst, `,"reason_name":"`...)
+	dst = append(dst, r.String()...)
+	dst = append(dst, `","meaning":`...)
+	return appendJSONString(dst, r.Meaning())
+}
+
+// appendScore writes a number that is always finite: values and probabilities.
+func appendScore(dst []byte, name string, x float64) []byte {
+	dst = append(dst, name...)
+	return strconv.AppendFloat(dst, x, 'g', -1, 64)
 }
 
 const hexDigits = "0123456789abcdef"

@@ -30,28 +30,36 @@ type (
 	}
 	adAnswerEmpty struct {
 		SlotID string `json:"slot_id"`
-		Reason string `json:"reason" enum:"NO_ELIGIBLE_AD,INDEX_NOT_READY"`
+		Reason string `json:"reason" enum:"NO_ELIGIBLE_AD,AD_LOAD,INDEX_NOT_READY"`
 	}
 	adAnswerWhy struct {
-		Model      string         `json:"model"`
+		Model      string         `json:"model" doc:"Version of the model that predicted."`
+		Rules      string         `json:"rules" doc:"Version of the auction rules."`
 		UserKnown  bool           `json:"user_known"`
 		NotListed  int            `json:"not_listed" doc:"How many ads more were considered than are listed."`
-		Considered []adAnswerFate `json:"considered" doc:"In order of score."`
+		Considered []adAnswerFate `json:"considered" doc:"Candidates in order of value, then the ads that did not match."`
 	}
 	adAnswerFate struct {
-		AdID          string  `json:"ad_id"`
-		AdGroupID     string  `json:"ad_group_id"`
-		CampaignID    string  `json:"campaign_id"`
-		BillableEvent string  `json:"billable_event" enum:"IMPRESSION,CLICKTHROUGH"`
-		BidMicros     int64   `json:"bid_micros"`
-		ScoreNanos    float64 `json:"score_nanos" doc:"Value of one impression."`
-		PCTR          float64 `json:"pctr"`
-		PriceNanos    *int64  `json:"price_nanos,omitempty" doc:"Of winners: the price of their billable event."`
-		Price         string  `json:"price,omitempty" doc:"The same in currency units."`
-		Reason        int     `json:"reason" doc:"See docs/no-bid-reasons.md; 0 is WON."`
-		ReasonName    string  `json:"reason_name"`
-		Meaning       string  `json:"meaning"`
-		BudgetLine    string  `json:"budget_line,omitempty" doc:"Of BUDGET_EXHAUSTED: the line with nothing left, for example CAMPAIGN DAILY."`
+		AdID           string  `json:"ad_id"`
+		AdGroupID      string  `json:"ad_group_id"`
+		CampaignID     string  `json:"campaign_id"`
+		BillableEvent  string  `json:"billable_event" enum:"IMPRESSION,CLICKTHROUGH"`
+		BidMicros      int64   `json:"bid_micros" doc:"Per 1,000 impressions, or per click."`
+		BidStrategy    string  `json:"bid_strategy,omitempty" enum:"MAX_BID,AUTOMATIC_BID,TARGET_AVG" doc:"This and what follows, up to value_nanos, of candidates only: ads that match."`
+		PacePPM        int64   `json:"pace_ppm,omitempty" doc:"What the controller of the bid strategy multiplies the bid by, in millionths."`
+		EffectiveBid   int64   `json:"effective_bid_nanos,omitempty" doc:"Per billable event, after all multipliers. No price is above it."`
+		FloorNanos     int64   `json:"floor_nanos,omitempty" doc:"The least price per billable event."`
+		PCTR           float64 `json:"pctr,omitempty" doc:"Probability of a click at the first slot."`
+		PCVR           float64 `json:"pcvr,omitempty" doc:"Probability of a conversion after a click, of ads with a CPA goal."`
+		RelevanceNanos float64 `json:"relevance_nanos,omitempty" doc:"What a view is worth to the feed beside the bid."`
+		ValueNanos     float64 `json:"value_nanos,omitempty" doc:"What a view is worth: effective bid × probability of the billable event + relevance. Ads are ranked by it."`
+		PriceNanos     *int64  `json:"price_nanos,omitempty" doc:"Of winners: the price of their billable event."`
+		Price          string  `json:"price,omitempty" doc:"The same in currency units."`
+		PricedBy       string  `json:"priced_by_ad_id,omitempty" doc:"Of winners: the ad without which the price would be lower. Absent when a floor set it."`
+		Reason         int     `json:"reason" doc:"See docs/no-bid-reasons.md; 0 is WON."`
+		ReasonName     string  `json:"reason_name"`
+		Meaning        string  `json:"meaning"`
+		BudgetLine     string  `json:"budget_line,omitempty" doc:"Of BUDGET_EXHAUSTED: the line with nothing left, for example CAMPAIGN DAILY."`
 	}
 	eventBatchAnswer struct {
 		Items []eventResult `json:"items" doc:"One per event, in their order; status is accepted, expired, invalid or unavailable."`

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -41,7 +42,7 @@ type adRequest struct {
 
 type slotRequest struct {
 	ID       string `json:"id" minLength:"1" maxLength:"128"`
-	Position int    `json:"position" required:"false" minimum:"0" maximum:"10000"`
+	Position int    `json:"position" required:"false" minimum:"0" maximum:"10000" doc:"In items from the top of the page; slots come in order of their positions. If no slot has one, the slots stand one after the other."`
 }
 
 type userRequest struct {
@@ -96,6 +97,7 @@ func (r *adRequest) checkSlots(p *problems) {
 	}
 	p.atMost("slots", len(r.Slots), maxSlots, "slots")
 	seen := make(map[string]bool, len(r.Slots))
+	placed := slices.ContainsFunc(r.Slots, func(s slotRequest) bool { return s.Position != 0 })
 	for i, s := range r.Slots {
 		field := "slots[" + strconv.Itoa(i) + "]"
 		p.required(field+".id", s.ID)
@@ -106,6 +108,8 @@ func (r *adRequest) checkSlots(p *problems) {
 		seen[s.ID] = true
 		if s.Position < 0 || s.Position > maxPosition {
 			p.add(field+".position", fmt.Sprintf("must be from 0 to %d", maxPosition))
+		} else if placed && i > 0 && s.Position <= r.Slots[i-1].Position {
+			p.add(field+".position", "must be above that of the slot before")
 		}
 	}
 }

@@ -89,7 +89,7 @@ func (c benchAuctionCmd) rows(ctx context.Context, ads, slots int) (rows []aucti
 	for _, row := range []struct {
 		auctionRow
 		apart bool
-		page  func(list []benchAd)
+		page  func(p *benchPage)
 		per   float64
 	}{
 		{auctionRow{Engine: "gavel", What: scoring}, false, b.score, n},
@@ -112,16 +112,22 @@ func (c benchAuctionCmd) rows(ctx context.Context, ads, slots int) (rows []aucti
 	return rows, nil
 }
 
+// benchPage is the page of one user.
+type benchPage struct {
+	features ranking.Features
+	ads      []benchAd
+}
+
 // benchAd is a candidate before it is scored.
 type benchAd struct {
 	bidder auction.Bidder
-	click  bool // pays per click
+	item   ranking.Item
 }
 
 type auctionBench struct {
-	lists   [][]benchAd
+	lists   []benchPage
 	page    auction.Page
-	pctr    func(*benchAd) float64
+	model   *ranking.Snapshot
 	solver  auction.Solver
 	bidders []auction.Bidder
 	placed  []auction.Placed
@@ -132,19 +138,23 @@ func newAuctionBench(c benchAuctionCmd, ads, slots int) *auctionBench {
 	r := rand.New(rand.NewPCG(c.Seed, uint64(ads))) //nolint:gosec // the same markets in every run
 	made := make([]auction.Slot, slots)
 	b := &auctionBench{page: auction.DefaultRules().Page("BROWSE", made, nil), bidders: make([]auction.Bidder, 0, ads)}
-	b.pctr = benchScorer()
+	b.model = benchModel(r)
 	for range c.Pages {
-		list := make([]benchAd, ads)
-		for i := range list {
+		list := benchPage{benchFeatures(r), make([]benchAd, ads)}
+		for i := range list.ads {
 			id := int64(i + 1)
 			account := r.Int64N(int64(ads)/3 + 1)
-			ad := &list[i]
-			ad.click = r.IntN(2) == 0
+			ad := &list.ads[i]
 			ad.bidder = auction.Bidder{
 				AdID: campaign.AdID(id), CampaignID: campaign.CampaignID(account), AdAccountID: campaign.AdAccountID(account),
 				Category: fmt.Sprintf("IAB%d", 1+account%20), Bid: money.Nanos(200_000 + r.Int64N(5_000_000)), Rate: 1, Floor: 100_000,
 			}
-			if ad.click {
+			ad.item = ranking.Item{
+				AdID: ad.bidder.AdID, AdGroupID: campaign.AdGroupID(id), CampaignID: ad.bidder.CampaignID, AdAccountID: ad.bidder.AdAccountID,
+				Objective: campaign.Awareness, Category: ad.bidder.Category, BillableEvent: campaign.BillImpression,
+			}
+			if r.IntN(2) == 0 {
+				ad.item.Objective, ad.item.BillableEvent = campaign.Consideration, campaign.BillClickthrough
 				ad.bidder.Bid *= 200
 				ad.bidder.Floor *= 200
 			}
@@ -154,32 +164,59 @@ func newAuctionBench(c benchAuctionCmd, ads, slots int) *auctionBench {
 	return b
 }
 
-// benchScorer is the click probability of a candidate for one user, as an ad request asks for it.
-func benchScorer() func(*benchAd) float64 {
-	model := ranking.Default()
-	return func(*benchAd) float64 { return model.PCTR("BROWSE") }
+// benchModel has a table as large as those that are served, with weights all over it.
+func benchModel(r *rand.Rand) *ranking.Snapshot {
+	t, err := ranking.NewTrainer(ranking.DefaultParams())
+	if err != nil {
+		panic(err) // the defaults are sound
+	}
+	const examples = 200_000
+	for range examples {
+		account := 1 + r.Int64N(200)
+		t.LearnClick(&ranking.Example{
+			Features: benchFeatures(r), Placement: "BROWSE", Clicked: r.IntN(100) == 0, Item: ranking.Item{
+				AdID: campaign.AdID(1 + r.Int64N(500)), AdGroupID: campaign.AdGroupID(1 + r.Int64N(500)), CampaignID: campaign.CampaignID(account),
+				AdAccountID: campaign.AdAccountID(account), Objective: campaign.Consideration, Category: fmt.Sprintf("IAB%d", 1+account%20),
+				BillableEvent: campaign.BillClickthrough,
+			},
+		})
+	}
+	return t.Snapshot("bench")
 }
 
-// score makes bidders.
-func (b *auctionBench) score(list []benchAd) {
+// benchFeatures are those of a drawn user.
+func benchFeatures(r *rand.Rand) ranking.Features {
+	of := func(list ...string) string { return list[r.IntN(len(list))] }
+	c := ranking.Context{
+		Placement: "BROWSE", Country: of("US", "DE", "FR", "GB", "BR", "JP"), Gender: of("female", "male", "unknown"), AppType: of("iphone", "android_mobile", "web"),
+		Locale: of("en-US", "de-DE", "fr-FR"), Age: 18 + r.IntN(60), HourOfWeek: r.IntN(168), UserHash: r.Int64N(100_000),
+		Interests: []string{of("a", "b", "c", "d"), of("e", "f", "g")},
+	}
+	return c.Features()
+}
+
+// score makes bidders, each scored whatever it pays for, as an ad request does it.
+func (b *auctionBench) score(p *benchPage) {
 	b.bidders = b.bidders[:0]
-	for i := range list {
-		pctr := b.pctr(&list[i])
-		b.bidders = append(b.bidders, list[i].bidder)
-		if list[i].click {
+	scorer := b.model.Scorer(&p.features)
+	for i := range p.ads {
+		ad := &p.ads[i]
+		pctr := scorer.PCTR(&ad.item)
+		b.bidders = append(b.bidders, ad.bidder)
+		if ad.item.BillableEvent == campaign.BillClickthrough {
 			b.bidders[i].Rate = pctr
 		}
 	}
 }
 
-func (b *auctionBench) solve(list []benchAd) {
-	b.score(list)
+func (b *auctionBench) solve(p *benchPage) {
+	b.score(p)
 	b.placed = b.solver.Solve(&b.page, b.bidders, b.placed[:0])
 }
 
 // plain is the obvious way: sort, take the best that the caps allow, and make the page again without each winner and its account's losers.
-func (b *auctionBench) plain(list []benchAd) {
-	b.score(list)
+func (b *auctionBench) plain(p *benchPage) {
+	b.score(p)
 	order := make([]int, len(b.bidders))
 	for i := range order {
 		order[i] = i
@@ -225,7 +262,8 @@ func (b *auctionBench) plain(list []benchAd) {
 
 // check compares every page of the two ways.
 func (b *auctionBench) check() (checked int, agrees bool) {
-	for _, list := range b.lists {
+	for i := range b.lists {
+		list := &b.lists[i]
 		b.plain(list)
 		want := slices.Clone(b.placed)
 		b.solve(list)
@@ -239,9 +277,9 @@ func (b *auctionBench) check() (checked int, agrees bool) {
 	return checked, true
 }
 
-func (b *auctionBench) time(ctx context.Context, budget time.Duration, page func([]benchAd), row *auctionRow) error {
-	for _, list := range b.lists { // buffers grow
-		page(list)
+func (b *auctionBench) time(ctx context.Context, budget time.Duration, page func(*benchPage), row *auctionRow) error {
+	for i := range b.lists { // buffers grow
+		page(&b.lists[i])
 	}
 	var took []time.Duration
 	took = slices.Grow(took, 1<<20)
@@ -249,7 +287,7 @@ func (b *auctionBench) time(ctx context.Context, budget time.Duration, page func
 	runtime.ReadMemStats(&before)
 	for began := time.Now(); time.Since(began) < budget && len(took) < cap(took); row.Pages++ {
 		at := targetbench.ThreadTime()
-		page(b.lists[row.Pages%len(b.lists)])
+		page(&b.lists[row.Pages%len(b.lists)])
 		took = append(took, targetbench.ThreadTime()-at)
 		if err := ctx.Err(); err != nil {
 			return err

@@ -4,17 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"gavel/campaign"
-	"gavel/handlers"
-	"gavel/internal/money"
 	"gavel/pacing"
 	bidding "gavel/pacing/postgres"
-	"gavel/ranking"
 )
 
 const (
@@ -111,16 +107,5 @@ func again(ctx context.Context, pause time.Duration, job func()) {
 		case <-ctx.Done():
 		case <-t.C:
 		}
-	}
-}
-
-// bidFloor answers for one floor of all placements and countries, per 1,000 impressions: the bid per click is the least with which an ad
-// of the highest click probability reaches it.
-func bidFloor(perMille money.Micros) handlers.BidFloor {
-	return func(billable campaign.BillableEvent, _ []string) money.Micros {
-		if billable == campaign.BillImpression {
-			return perMille
-		}
-		return max(1, money.Micros(math.Ceil(float64(perMille)/1000/ranking.MaxCTR)))
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"gavel/event"
-	"gavel/internal/money"
 )
 
 // secret prints as ***.
@@ -26,16 +25,16 @@ type config struct {
 	RedisURL    secret `env:"REDIS_URL" doc:"Redis, as a URL. Required."`
 	TokenKeys   secret `env:"GAVEL_TOKEN_KEYS" doc:"Keys of event tokens: id:base64,… with 32 bytes each; the first seals, all verify. Required."`
 
-	AdsAddr    string `env:"GAVEL_ADS_ADDR" envDefault:":8080" doc:"Where ads, events and the management API are served."`
-	AdminAddr  string `env:"GAVEL_ADMIN_ADDR" envDefault:"127.0.0.1:9090" doc:"Where metrics, health and profiles are served. Keep it private."`
-	PublicURL  string `env:"GAVEL_PUBLIC_URL" doc:"Base of the event URLs as browsers see it, for example https://ads.example.com. Empty: the scheme and host of each request."`
-	JournalDir string `env:"GAVEL_JOURNAL_DIR" envDefault:"journal" doc:"The node's journal of accepted events. One directory per node, on a disk that outlives the process."`
+	AdsAddr      string `env:"GAVEL_ADS_ADDR" envDefault:":8080" doc:"Where ads, events and the management API are served."`
+	AdminAddr    string `env:"GAVEL_ADMIN_ADDR" envDefault:"127.0.0.1:9090" doc:"Where metrics, health and profiles are served. Keep it private."`
+	AuctionRules string `env:"GAVEL_AUCTION_RULES" doc:"File with the rules of auctions: floors, slots, pricing, exploration; see docs/auction.md. Empty: the default rules."`
+	PublicURL    string `env:"GAVEL_PUBLIC_URL" doc:"Base of the event URLs as browsers see it, for example https://ads.example.com. Empty: the scheme and host of each request."`
+	JournalDir   string `env:"GAVEL_JOURNAL_DIR" envDefault:"journal" doc:"The node's journal of accepted events. One directory per node, on a disk that outlives the process."`
 
-	LeaseTTL       time.Duration `env:"GAVEL_LEASE_TTL" envDefault:"10s" doc:"How long a node may serve from a lease without hearing from Postgres."`
-	EventTTL       time.Duration `env:"GAVEL_EVENT_TTL" envDefault:"1h" doc:"How long after an ad was served its events are accepted; what was promised and not seen goes back after that."`
-	FenceAfter     time.Duration `env:"GAVEL_FENCE_AFTER" envDefault:"0s" doc:"After how long a silence a node is given up by the others, so that its leases can close; 0s: only by gavel fence."`
-	MaxUnbilled    int           `env:"GAVEL_MAX_UNBILLED" envDefault:"1000000" doc:"How many accepted events may wait for Postgres before more are refused with 503."`
-	FloorCPMMicros int64         `env:"GAVEL_FLOOR_CPM_MICROS" envDefault:"100000" doc:"The floor of every placement, per 1,000 impressions, in micros."`
+	LeaseTTL    time.Duration `env:"GAVEL_LEASE_TTL" envDefault:"10s" doc:"How long a node may serve from a lease without hearing from Postgres."`
+	EventTTL    time.Duration `env:"GAVEL_EVENT_TTL" envDefault:"1h" doc:"How long after an ad was served its events are accepted; what was promised and not seen goes back after that."`
+	FenceAfter  time.Duration `env:"GAVEL_FENCE_AFTER" envDefault:"0s" doc:"After how long a silence a node is given up by the others, so that its leases can close; 0s: only by gavel fence."`
+	MaxUnbilled int           `env:"GAVEL_MAX_UNBILLED" envDefault:"1000000" doc:"How many accepted events may wait for Postgres before more are refused with 503."`
 
 	ClickWindow      time.Duration `env:"GAVEL_CLICK_WINDOW" envDefault:"5m" doc:"How long after an impression was recorded the model learns whether it was clicked; a later click is a correction."`
 	ConversionWindow time.Duration `env:"GAVEL_CONVERSION_WINDOW" envDefault:"24h" doc:"How long after a click was recorded the model learns whether it led to a conversion; a later one is a correction."`
@@ -111,9 +110,6 @@ func (c *config) Validate() error {
 	}
 	if c.MaxUnbilled < 1 || c.MaxUnbilled > 100_000_000 {
 		bad("GAVEL_MAX_UNBILLED", "is %d, must be from 1 to 100000000", c.MaxUnbilled)
-	}
-	if c.FloorCPMMicros < 1 || money.Micros(c.FloorCPMMicros) > money.MaxMicros {
-		bad("GAVEL_FLOOR_CPM_MICROS", "is %d, must be positive", c.FloorCPMMicros)
 	}
 	return errors.Join(problems...)
 }

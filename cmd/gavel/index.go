@@ -16,7 +16,6 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	campaigns "gavel/campaign/postgres"
-	"gavel/ranking"
 	"gavel/targeting"
 	"gavel/targeting/indexer"
 	index "gavel/targeting/redis"
@@ -251,5 +250,7 @@ func printJSON(w world, v any) error {
 	return e.Encode(v)
 }
 
-// modelBounds are those of this program's ranking model.
-func modelBounds() targeting.Bounds { return targeting.Bounds{MaxCTR: ranking.MaxCTR, MaxCVR: 1} }
+// modelBounds order the index: the candidates of an auction are its first ads that match. With ranking.MaxCTR and MaxCVR no ad beyond
+// them could be worth more than the bound of the last; but these are many times what is common, so hundreds of ads that pay per click
+// would stand before any that pays per impression. These are high, and common.
+func modelBounds() targeting.Bounds { return targeting.Bounds{MaxCTR: 0.02, MaxCVR: 0.05} }

@@ -26,10 +26,8 @@ import (
 	"gavel/event/journal"
 	conversions "gavel/event/postgres"
 	"gavel/handlers"
-	"gavel/internal/money"
 	"gavel/internal/telemetry"
 	"gavel/migrations"
-	"gavel/ranking"
 	"gavel/ranking/trainer"
 	"gavel/targeting"
 	"gavel/targeting/indexer"
@@ -66,6 +64,7 @@ type node struct {
 	models   *trainer.Follower
 	trainer  *trainer.Trainer
 	bids     *bids
+	rules    *auction.Rules
 
 	app      *fiber.App
 	admin    *http.Server
@@ -123,6 +122,9 @@ func startNode(ctx context.Context, c config, tel *telemetry.Telemetry, recorder
 
 // openStores connects to Postgres and Redis. Redis may be away: paid ads need the index only, which comes back by itself.
 func (n *node) openStores(ctx context.Context) (err error) {
+	if n.rules, err = loadRules(n.config.AuctionRules); err != nil {
+		return err
+	}
 	if n.db, err = openDatabase(ctx, string(n.config.DatabaseURL), n.tel.TracerProvider()); err != nil {
 		return err
 	}
@@ -306,14 +308,12 @@ func (n *node) listen(ctx context.Context, recorder *telemetry.Recorder) error {
 		return fmt.Errorf("make telemetry: %w", err)
 	}
 	n.app = handlers.New(handlers.Deps{
-		Telemetry: middleware, Service: n.service, Keys: n.ring, BidFloor: bidFloor(money.Micros(n.config.FloorCPMMicros)),
+		Telemetry: middleware, Service: n.service, Keys: n.ring, BidFloor: bidFloor(n.rules),
 		Ads: &handlers.AdServer{
 			Auctions: &auction.Auctioneer{
-				Ads: readyAds{n.replica, n.follower}, Users: users, Budget: n.wallet, Model: ranking.Default(), Trace: n.tel.Tracer("gavel/auction"),
-				Config: auction.Config{
-					FloorPerMille: map[targeting.Placement]money.Micros{targeting.PlacementOther: money.Micros(n.config.FloorCPMMicros)},
-					UserTimeout:   n.config.UserTimeout, LeaseWait: n.config.LeaseWait, Candidates: 200,
-				},
+				Ads: readyAds{n.replica, n.follower}, Users: users, Budget: n.wallet, Models: learned{n.models}, Paces: n.bids, Rules: n.rules,
+				Trace:  n.tel.Tracer("gavel/auction"),
+				Config: auction.Config{UserTimeout: n.config.UserTimeout, LeaseWait: n.config.LeaseWait, Candidates: 200},
 			},
 			Clock: n.clock, Keys: keys, EventTTL: n.config.EventTTL, PublicURL: n.config.PublicURL, Timeout: n.config.RequestTimeout,
 			Observe: n.metrics.decision,
