@@ -61,7 +61,7 @@ func TestOnePageFromAuctionToLedger(t *testing.T) {
 	require.Equal(t, "CLICK "+cpc.AdID, p.credited(t, "o1"))
 
 	trace := do(t, http.MethodGet, p.AdminURL+"/traces/latest?name=POST%20/v1/ads", "", "")
-	for _, span := range []string{"POST /v1/ads", "auction.Run", "redis.LoadUser", "targeting.Match", "ranking.Score", "auction.Price", "budget.Reserve"} {
+	for _, span := range []string{"POST /v1/ads", "auction.Run", "redis.LoadUser", "targeting.Match", "ranking.Score", "auction.Decide", "budget.Reserve"} {
 		require.Contains(t, string(trace.body), span)
 	}
 	metrics := string(do(t, http.MethodGet, p.AdminURL+"/metrics", "", "").body)
