@@ -41,6 +41,9 @@ var notLeaves = map[string][]string{
 	"internal/targetbench/redis":    {"cmd"},
 	"internal/targetbench/postgres": {"cmd"},
 
+	// Makes random auctions; the tests of auction/record and its recorder use its market.
+	"internal/replaybench": {"auction/record", "auction/recorder", "auction/postgres", "handlers", "cmd"},
+
 	"internal/torture":          {"cmd"}, // as openbandit
 	"internal/torture/postgres": {"internal/torture", "cmd"},
 }
@@ -49,8 +52,10 @@ var notLeaves = map[string][]string{
 var directions = []row{
 	{".", nil, "the root holds documents, and at most dependency pins under the build tag deps"},
 
-	{"handlers", with("auction", "campaign", "event", "report", "internal/telemetry"), "decode, call one method, encode"},
+	{"handlers", with("auction", "auction/record", "campaign", "event", "report", "internal/telemetry"), "decode, call one method, encode"},
 	{"auction", with("targeting", "budget", "ranking", "campaign"), "the order of an ad request's steps lives here"},
+	{"auction/record", with("auction", "targeting", "ranking", "campaign"), "writes decisions down and makes them again"},
+	{"auction/recorder", with("auction", "auction/record", "campaign"), "the half of recording that lives in wall-clock time; only cmd starts it"},
 	{"targeting", with("campaign"), "reads what advertisers wrote; never the other way round"},
 	{"targeting/indexer", with("targeting", "campaign"), "the half of targeting that lives in wall-clock time; only cmd starts it"},
 	{"budget", with("campaign"), "needs the ids of budgets and accounts"},
@@ -69,6 +74,7 @@ var directions = []row{
 
 	{"internal/modelbench", with("ranking", "campaign", "internal/openbandit"), "trains and judges models; nothing that serves depends on it"},
 	{"internal/targetbench", with("targeting", "campaign"), "asks the engine and the rule, and shares nothing with what serves"},
+	{"internal/replaybench", with("auction/record", "auction", "targeting", "ranking", "campaign"), "makes auctions and replays them"},
 	{"internal/targetbench/redis", with("internal/targetbench", "targeting"), "a competitor of the engine"},
 	{"internal/targetbench/postgres", with("internal/targetbench", "campaign"), "lays out the tables of a market"},
 
@@ -81,7 +87,7 @@ var adapters = []string{"postgres", "redis", "journal"}
 
 // pure are the packages that do no I/O and read no clock and no global randomness: the same code runs in the server, in a
 // simulator in virtual time, and in a bit-exact replay.
-var pure = []string{"auction", "targeting", "budget", "budget/model", "ranking", "pacing", "internal/money", "internal/fault"}
+var pure = []string{"auction", "auction/record", "targeting", "budget", "budget/model", "ranking", "pacing", "internal/money", "internal/fault"}
 
 // impureImports may not be imported by pure packages; "…/*" covers the package and all below it.
 var impureImports = []row{
