@@ -94,7 +94,7 @@ func (x *metrics) prepare() {
 		x.views[i] = set("check", c)
 	}
 	x.reasons = map[auction.NoFillReason]metric.MeasurementOption{}
-	for _, r := range []auction.NoFillReason{auction.NoEligibleAd, auction.IndexNotReady} {
+	for _, r := range []auction.NoFillReason{auction.NoEligibleAd, auction.AdLoadReached, auction.IndexNotReady} {
 		x.reasons[r] = set("reason", string(r))
 	}
 }
