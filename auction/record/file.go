@@ -85,7 +85,7 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if string(head) != magic {
 		return nil, ErrNoFile
 	}
-	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, fmt.Errorf("read records: %w", err)
 	}
