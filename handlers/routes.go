@@ -19,6 +19,7 @@ type Deps struct {
 	Keys      *campaign.KeyRing
 	Ads       *AdServer
 	Events    *EventServer
+	Auctions  *AuctionServer
 	// Conversions keeps what advertisers report.
 	Conversions event.ConversionStore
 	BidFloor    BidFloor
@@ -48,6 +49,7 @@ func New(d Deps) *fiber.App {
 
 	feed := Authenticate(d.Keys, campaign.RoleFeed, campaign.RoleOperator)
 	app.Post("/v1/ads", feed, d.Ads.Serve)
+	app.Get("/v1/auctions/:"+auctionParam, feed, d.Auctions.Get)
 	// Not app.Get: it would answer HEAD too, and a HEAD must not bill.
 	app.Add(fiber.MethodGet, "/v1/e/:token", d.Events.Event)
 	app.Add(fiber.MethodPost, "/v1/e/:token", d.Events.Event)

@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"gavel/auction/record"
 )
 
 // What the handlers of /v1 answer, for the document only: they write it by hand.
@@ -96,6 +98,18 @@ func DescribeV1(api huma.API) {
 		Responses: map[string]*huma.Response{
 			"200": {Description: "The page.", Content: jsonBody(adAnswer{})}, "400": refusal("Names every field that is wrong."),
 			"401": refusal("No such key."), "403": refusal("The key may not do this."), "413": refusal("More than 64 KiB."),
+		},
+	})
+	doc.AddOperation(&huma.Operation{
+		OperationID: "auctions-get", Method: http.MethodGet, Path: "/v1/auctions/{" + auctionParam + "}", Tags: []string{"serving"}, Summary: "Explain an auction",
+		Description: "What the auction depended on, what was decided, and what set each price. Auctions whose request asked to explain are recorded, and a share of all " +
+			"others; a record is there about a second after its auction, for a day. Ids are strings of digits, amounts nanos (1/1,000,000,000 of a currency unit).",
+		Security:   []map[string][]string{{securityScheme: {}}},
+		Parameters: []*huma.Param{{Name: auctionParam, In: "path", Required: true, Schema: &huma.Schema{Type: "string", Format: "uuid"}}},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "The auction.", Content: jsonBody(record.Explanation{})}, "400": refusal("Not a UUID."), "401": refusal("No such key."),
+			"403": refusal("The key may not ask for explanations."), "404": refusal("The auction was not recorded, or not within the last day."),
+			"503": refusal("The records cannot be read now."),
 		},
 	})
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
