@@ -15,7 +15,8 @@ CREATE FUNCTION first_uuid_of(at timestamptz) RETURNS uuid LANGUAGE sql STABLE S
 $$;
 -- +goose StatementEnd
 
--- Makes the partitions of the hours from..to exist. Safe from any number of sessions at once.
+-- Makes the partitions of the hours from..to exist. Safe from any number of sessions at once. To attach a table waits for no reader
+-- and no writer, and makes none wait; CREATE TABLE … PARTITION OF would.
 -- +goose StatementBegin
 CREATE FUNCTION ensure_auction_record_partitions(from_time timestamptz, to_time timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -27,7 +28,8 @@ BEGIN
         IF to_regclass(partition_name) IS NULL THEN
             PERFORM pg_advisory_xact_lock(hashtext('auction_records'));
             IF to_regclass(partition_name) IS NULL THEN
-                EXECUTE format('CREATE TABLE %I PARTITION OF auction_records FOR VALUES FROM (%L) TO (%L)',
+                EXECUTE format('CREATE TABLE %I (LIKE auction_records INCLUDING ALL)', partition_name);
+                EXECUTE format('ALTER TABLE auction_records ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                     partition_name, first_uuid_of(h), first_uuid_of(h + interval '1 hour'));
             END IF;
         END IF;

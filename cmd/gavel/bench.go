@@ -23,6 +23,7 @@ type benchCmd struct {
 	Index     benchIndexCmd     `cmd:"" help:"Take a market through Postgres, the indexer and Redis into nodes, and time each part, also while ads change."`
 	Model     benchModelCmd     `cmd:"" help:"Train the click model on a made-up world whose truth is known, or on the log of a real feed, and judge what it predicts."`
 	Auction   benchAuctionCmd   `cmd:"" help:"Time the scoring, slating and pricing of pages beside the plain way to do it, and compare the answers."`
+	Replay    benchReplayCmd    `cmd:"" help:"Decide and record random auctions, and replay the records on one core and on all: all must come out the same."`
 	Audiences benchAudiencesCmd `cmd:"" help:"Upload many memberships to a server of its own, then empty its Redis; time and weigh it."`
 }
 

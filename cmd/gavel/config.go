@@ -40,6 +40,8 @@ type config struct {
 	ConversionWindow time.Duration `env:"GAVEL_CONVERSION_WINDOW" envDefault:"24h" doc:"How long after a click was recorded the model learns whether it led to a conversion; a later one is a correction."`
 	TrainInterval    time.Duration `env:"GAVEL_TRAIN_INTERVAL" envDefault:"30s" doc:"How often the elected trainer learns what is new and publishes a model."`
 
+	RecordRatio float64 `env:"GAVEL_RECORD_RATIO" envDefault:"0.01" doc:"The share of auctions that are recorded for a day, from 0 to 1, beside those that ask to explain; see docs/explain.md."`
+
 	RequestTimeout time.Duration `env:"GAVEL_REQUEST_TIMEOUT" envDefault:"100ms" doc:"Deadline of an ad request."`
 	UserTimeout    time.Duration `env:"GAVEL_USER_TIMEOUT" envDefault:"20ms" doc:"How long an ad request waits for the user's state; after that the user counts as unknown."`
 	LeaseWait      time.Duration `env:"GAVEL_LEASE_WAIT" envDefault:"25ms" doc:"How long a page that would stay empty waits for the first lease of an ad; 0s never waits."`
@@ -110,6 +112,9 @@ func (c *config) Validate() error {
 	}
 	if c.MaxUnbilled < 1 || c.MaxUnbilled > 100_000_000 {
 		bad("GAVEL_MAX_UNBILLED", "is %d, must be from 1 to 100000000", c.MaxUnbilled)
+	}
+	if !(c.RecordRatio >= 0 && c.RecordRatio <= 1) {
+		bad("GAVEL_RECORD_RATIO", "is %g, must be from 0 to 1", c.RecordRatio)
 	}
 	return errors.Join(problems...)
 }

@@ -39,6 +39,7 @@ type cli struct {
 	Fence      fenceCmd      `cmd:"" help:"Give up a node that is gone for good, so that its leases can close."`
 	Refund     refundCmd     `cmd:"" help:"Give back what events were charged, for example invalid traffic."`
 	Bench      benchCmd      `cmd:"" help:"Measure: matching beside other engines, and the way of the index."`
+	Replay     replayCmd     `cmd:"" help:"Decide recorded auctions again and compare bit for bit; exit status 1 on a difference."`
 	Index      indexCmd      `cmd:"" help:"Show, check or rebuild the targeting index in Redis."`
 	Modelcheck modelcheckCmd `cmd:"" help:"Run the money protocol through faults in virtual time and look for broken invariants."`
 	Audience   audienceCmd   `cmd:"" help:"Upload the users of audiences."`

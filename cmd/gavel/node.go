@@ -17,6 +17,8 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"gavel/auction"
+	records "gavel/auction/postgres"
+	"gavel/auction/recorder"
 	"gavel/budget"
 	"gavel/budget/keeper"
 	bank "gavel/budget/postgres"
@@ -61,6 +63,8 @@ type node struct {
 	follower *index.Follower
 	indexer  *indexer.Indexer
 	metrics  *metrics
+	records  *records.Records
+	recorder *recorder.Recorder
 	models   *trainer.Follower
 	trainer  *trainer.Trainer
 	bids     *bids
@@ -108,6 +112,9 @@ func startNode(ctx context.Context, c config, tel *telemetry.Telemetry, recorder
 		return nil, err
 	}
 	if err := n.openMetrics(); err != nil {
+		return nil, err
+	}
+	if err := n.openRecords(); err != nil {
 		return nil, err
 	}
 	if err := n.openModels(ctx); err != nil {
@@ -223,6 +230,7 @@ func (n *node) startJobs(jobs, bills context.Context) {
 	n.jobs.Go(func() { _ = n.indexer.Run(jobs) })  // as the follower
 	n.jobs.Go(func() { _ = n.follower.Run(jobs) }) // it tries again whatever happens, and returns nil
 	n.jobs.Go(func() { n.bids.Run(jobs) })
+	n.jobs.Go(func() { n.recorder.Run(jobs) })
 	n.jobs.Go(func() { everyMinute(jobs, n.minute) })
 	n.jobs.Go(func() { everyMinute(jobs, n.audit) })
 	n.billing.Go(func() {
@@ -251,7 +259,7 @@ func everyMinute(ctx context.Context, job func(context.Context)) {
 	}
 }
 
-// minute makes tomorrow's partitions, forgets old idempotency keys and uploads, and fences silent nodes.
+// minute makes tomorrow's partitions, forgets old idempotency keys, uploads and records of auctions, and fences silent nodes.
 func (n *node) minute(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -264,6 +272,7 @@ func (n *node) minute(ctx context.Context) {
 	if err := n.service.ForgetUploads(ctx); err != nil {
 		n.log.WarnContext(ctx, "forget uploads", "error", err)
 	}
+	n.forgetRecords(ctx)
 	n.fenceSilent(ctx)
 }
 
@@ -312,13 +321,15 @@ func (n *node) listen(ctx context.Context, recorder *telemetry.Recorder) error {
 		Ads: &handlers.AdServer{
 			Auctions: &auction.Auctioneer{
 				Ads: readyAds{n.replica, n.follower}, Users: users, Budget: n.wallet, Models: learned{n.models}, Paces: n.bids, Rules: n.rules,
-				Trace:  n.tel.Tracer("gavel/auction"),
-				Config: auction.Config{UserTimeout: n.config.UserTimeout, LeaseWait: n.config.LeaseWait, Candidates: 200},
+				Records: n.recorder,
+				Trace:   n.tel.Tracer("gavel/auction"),
+				Config:  auction.Config{UserTimeout: n.config.UserTimeout, LeaseWait: n.config.LeaseWait, Candidates: 200},
 			},
 			Clock: n.clock, Keys: keys, EventTTL: n.config.EventTTL, PublicURL: n.config.PublicURL, Timeout: n.config.RequestTimeout,
 			Observe: n.metrics.decision,
 		},
 		Events:      &handlers.EventServer{Ingest: n.ingest, Destination: n.destination, Timeout: eventTimeout, Observe: n.metrics.event},
+		Auctions:    n.auctions(),
 		Conversions: conversions.NewConversions(n.db),
 	})
 	ads, err := new(net.ListenConfig).Listen(ctx, "tcp", n.config.AdsAddr)

@@ -1,5 +1,3 @@
-// Package replaybench makes random auctions with every feature, records them, and replays the records: to see that all come out the
-// same, and how fast.
-//
-// The same seed gives the same auctions, on any number of workers.
+// Package replaybench makes random auctions with every feature, for gavel bench replay and for tests of records. The same seed and number
+// give the same auction.
 package replaybench

@@ -106,12 +106,12 @@ func (m *Market) scene(s *auction.Scene) {
 	s.Candidates, s.SlotIDs, s.Page.Slots = candidates, slotIDs, slots
 }
 
-// exploration is mostly off, as it is in a feed: one auction with Thompson draws costs as much as 64 others.
+// exploration is mostly off: one auction with Thompson draws costs as much as 64 others.
 func (m *Market) exploration() auction.Exploration {
 	switch p := m.rng.Float64(); {
-	case p < 0.01:
+	case p < 0.04:
 		return auction.Exploration{Mode: auction.ExploreThompson, Scale: 1}
-	case p < 0.06:
+	case p < 0.15:
 		return auction.Exploration{Mode: auction.ExploreUCB, Scale: 1.5}
 	}
 	return auction.Exploration{Mode: auction.ExploreOff}
