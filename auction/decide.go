@@ -149,7 +149,7 @@ func (s *Scene) explored(c *Candidate, draw uint64) float64 {
 	var z float64
 	switch s.Exploration.Mode {
 	case ExploreThompson:
-		z = rand.New(rand.NewPCG(s.Seed+draw, uint64(c.AdID))).NormFloat64()
+		z = rand.New(rand.NewPCG(s.Seed+draw, uint64(c.AdID))).NormFloat64() //nolint:gosec // a draw that can be made again
 	case ExploreUCB:
 		z = 1
 	case ExploreOff:

@@ -68,7 +68,7 @@ func (s *AdServer) request(in *adRequest) *auction.Request {
 	id := uuid.Must(uuid.NewV7())
 	req := &auction.Request{
 		AuctionID: id, RequestID: in.RequestID, Tick: s.Clock.Tick(), Explain: in.Explain,
-		Seed: binary.BigEndian.Uint64(id[8:]) << 2, // its random bits: the first two name the variant
+		Seed:  binary.BigEndian.Uint64(id[8:]) << 2, // the random bits
 		Slots: make([]auction.Slot, len(in.Slots)),
 		Query: auction.Query{
 			Now: s.Clock.Now(), Placement: auction.Placement(in.Placement),

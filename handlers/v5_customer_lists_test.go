@@ -236,6 +236,7 @@ func TestAPartThatBreaksOffLeavesNothing(t *testing.T) {
 		require.NoError(t, err, name)
 		text, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
 		require.Equal(t, tt.status, resp.StatusCode, "%s: %s", name, text)
 		require.NoError(t, conn.Close())
 	}

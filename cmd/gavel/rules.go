@@ -18,7 +18,7 @@ func loadRules(path string) (*auction.Rules, error) {
 	if path == "" {
 		return auction.DefaultRules(), nil
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("GAVEL_AUCTION_RULES: %w", err)
 	}
