@@ -27,7 +27,9 @@ BEGIN
         partition_name := 'auction_records_' || to_char(h AT TIME ZONE 'UTC', 'YYYYMMDDHH24');
         IF to_regclass(partition_name) IS NULL THEN
             PERFORM pg_advisory_xact_lock(hashtext('auction_records'));
-            IF to_regclass(partition_name) IS NULL THEN
+            -- A query, since to_regclass may remember what was so before the lock.
+            IF NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                WHERE i.inhparent = 'auction_records'::regclass AND c.relname = partition_name) THEN
                 EXECUTE format('CREATE TABLE %I (LIKE auction_records INCLUDING ALL)', partition_name);
                 EXECUTE format('ALTER TABLE auction_records ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                     partition_name, first_uuid_of(h), first_uuid_of(h + interval '1 hour'));

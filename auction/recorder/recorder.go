@@ -174,7 +174,7 @@ func (r *Recorder) fill(ctx context.Context, b *batch) bool {
 	}
 	linger := time.NewTimer(r.c.Linger)
 	defer linger.Stop()
-	for len(b.ids) < r.c.MaxBatch {
+	for len(b.ids) < r.c.MaxBatch && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 			return false
@@ -184,7 +184,7 @@ func (r *Recorder) fill(ctx context.Context, b *batch) bool {
 			r.move(e, b)
 		}
 	}
-	return true
+	return ctx.Err() == nil
 }
 
 // take takes what is there without waiting.
