@@ -12,6 +12,8 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"gavel/ranking"
 )
 
 const woman27 = `{"placement":"BROWSE","slots":[{"id":"s1","position":3},{"id":"s2","position":9}],"user":{"id":"u42","country":"US","age":27,"interests":["925056443165"]}}`
@@ -55,6 +57,7 @@ func TestOnePageFromAuctionToLedger(t *testing.T) {
 	want := map[string]int{"IMPRESSION BILLED": 2, "VIEWABLE BILLED": 2, "CLICK BILLED": 1}
 	require.Eventually(t, func() bool { return fmt.Sprint(p.billed(t)) == fmt.Sprint(want) }, 10*time.Second, 20*time.Millisecond)
 	require.Contains(t, p.requireAudit(t), "clean")
+	require.Equal(t, map[string]int{"AWARENESS slot 0": 1, "CONSIDERATION slot 1": 1}, p.learnable(t), "what the model learns from")
 	bought := fmt.Sprintf(`{"data":[{"event_name":"checkout","action_source":"web","event_id":"o1","event_time":%d,"user_data":{"click_id":%q},"custom_data":{"value":"19.90"}}]}`, time.Now().Unix(), clickID)
 	a = do(t, http.MethodPost, p.AdsURL+"/v5/ad_accounts/"+cpc.AdAccountID+"/events", p.OperatorKey, bought)
 	require.JSONEq(t, `{"num_events_received":1,"num_events_processed":1,"events":[{"status":"processed"}]}`, string(a.body))
@@ -216,6 +219,26 @@ func TestServeListsEveryProblemAtOnceAndNoSecret(t *testing.T) {
 	}
 	require.NotContains(t, err.Error(), "hunter2")
 	require.NotContains(t, fmt.Sprintf("%+v %v %#v", config{TokenKeys: "sss"}, config{TokenKeys: "sss"}, config{TokenKeys: "sss"}), "sss")
+}
+
+// learnable counts the impressions in the database by what they carry for the model.
+func (p *program) learnable(t *testing.T) map[string]int {
+	t.Helper()
+	db, err := openDatabase(t.Context(), p.DatabaseURL, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	var list [][]byte
+	require.NoError(t, db.SelectContext(t.Context(), &list, `SELECT served FROM events WHERE kind = 'IMPRESSION'`))
+	out := map[string]int{}
+	for _, bytes := range list {
+		require.Len(t, bytes, ranking.ServedSize)
+		served, ok := ranking.DecodeServed((*[ranking.ServedSize]byte)(bytes))
+		require.True(t, ok)
+		require.Positive(t, served.PCTR)
+		require.NotZero(t, served.Features[0])
+		out[fmt.Sprintf("%s slot %d", served.Objective, served.Slot)]++
+	}
+	return out
 }
 
 // TestTheReadmesTableIsTheConfiguration holds the table of variables in the README against the struct.
