@@ -79,7 +79,7 @@ type DecisionWinner struct {
 	Price      string             `json:"price"`
 	Per        string             `json:"per" enum:"IMPRESSION,CLICKTHROUGH" doc:"What the price is for."`
 	SetBy      string             `json:"set_by" enum:"AD,FLOOR,ORGANIC" doc:"What the ad had to beat: the next ad, the floor, or the organic value."`
-	RunnerUp   *DecisionCandidate `json:"runner_up,omitempty" doc:"The next ad, without which the price would be lower."`
+	RunnerUp   *DecisionCandidate `json:"runner_up,omitempty" doc:"The next ad, without which the price would be lower; under VCG the most valuable one of those."`
 	Inputs     DecisionCandidate  `json:"inputs" doc:"What the ad's value and price were made from."`
 }
 

@@ -30,7 +30,7 @@ type Market struct {
 // NewMarket returns a market.
 func NewMarket() *Market {
 	m := &Market{}
-	m.rng = rand.New(&m.source) //nolint:gosec // the same auctions in every run
+	m.rng = rand.New(&m.source) //nolint:gosec // the same on every machine is what it is for
 	return m
 }
 
