@@ -266,7 +266,7 @@ func TestABadSnapshotIsRefusedAndTheLastGoodOneStays(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	stuck := params
-	stuck.Alpha = 1e-9
+	stuck.Alpha, stuck.HalfLife = 1e-9, 1e6 // so that enough clicks are recent
 	tr := w.trainer(stuck)
 	node := trainer.NewFollower(w.store, log)
 	w.show(200, 3*time.Minute, 2*time.Minute)
@@ -274,8 +274,8 @@ func TestABadSnapshotIsRefusedAndTheLastGoodOneStays(t *testing.T) {
 	require.NoError(t, node.Poll(t.Context()))
 	require.Equal(t, "m1", node.Current().Version)
 
-	w.show(5000, 3*time.Minute, 2*time.Minute)
-	w.learnAll(tr, 5200)
+	w.show(15_000, 3*time.Minute, 2*time.Minute)
+	w.learnAll(tr, 15_200)
 	require.Contains(t, tr.Status().RefusedWhy, "calibration")
 	require.NotZero(t, tr.Status().Refused)
 	require.NoError(t, node.Poll(t.Context()))

@@ -53,6 +53,11 @@ func (l *lister) settled(t *testing.T) {
 		require.NoError(t, l.db.Get(&running, `SELECT count(*) FROM list_uploads WHERE state = 'RUNNING'`))
 		return running == 0
 	})
+	eventually(t, "the index was told", func() bool { // of which old_lists counts from
+		var told bool
+		require.NoError(t, l.db.Get(&told, `SELECT NOT EXISTS (SELECT FROM outbox WHERE entity = 'AUDIENCE')`))
+		return told
+	})
 	l.exec(t, `UPDATE old_lists SET retired_at = retired_at - interval '2 minutes'`)
 	eventually(t, "lists are cleaned away", func() bool {
 		var n int
