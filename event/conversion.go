@@ -115,8 +115,8 @@ func ParseClickID(text string) (uuid.UUID, bool) {
 	if len(text) != clickIDSize {
 		return id, false
 	}
-	_, err := base64.RawURLEncoding.Strict().Decode(id[:], []byte(text))
-	return id, err == nil && id != uuid.Nil
+	n, err := base64.RawURLEncoding.Strict().Decode(id[:], []byte(text)) // which leaves out line breaks
+	return id, err == nil && n == len(id) && id != uuid.Nil
 }
 
 // ClickID is the click id of an impression.

@@ -70,6 +70,7 @@ func TestADestinationStaysWhatItWas(t *testing.T) {
 func FuzzParseClickID(f *testing.F) {
 	f.Add("AZMbbgAAcACAAAAAAAAAAQ")
 	f.Add("dj0yJnU9b2JDcFFHekV4SHJNcmVr")
+	f.Add("0\r00000000000000000\r00")
 	f.Fuzz(func(t *testing.T, text string) {
 		if id, ok := event.ParseClickID(text); ok && event.ClickID(id) != text {
 			t.Fatalf("%q is read and not written", text)
