@@ -396,7 +396,13 @@ func (r *again) Record(_ context.Context, s *auction.Scene, o *auction.Outcome, 
 	require.Len(r.t, out.Placed, len(o.Placed))
 	for i, p := range o.Placed {
 		require.Equal(r.t, p.Price, out.Placed[i].Price)
+		require.Equal(r.t, p.Slot, out.Placed[i].Slot)
 		require.Equal(r.t, p.Bidder, last-out.Placed[i].Bidder)
+		if by := out.Placed[i].PricedBy; by >= 0 {
+			require.Equal(r.t, p.PricedBy, last-by)
+		} else {
+			require.Equal(r.t, p.PricedBy, by)
+		}
 	}
 }
 
