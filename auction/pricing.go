@@ -140,7 +140,7 @@ func (s *Solver) vcgEnvelope(place int) realPrice {
 	}
 	r := realPrice{perEvent: float64(b.Bid) - kept/float64(s.weights[place]*b.Rate)}
 	if by == nobody || r.perEvent <= least.perEvent {
-		return realPrice{perEvent: max(r.perEvent, least.perEvent), by: least.by}
+		return least // what is above it when nobody else gains is the noise of a sum
 	}
 	r.by = int(s.field[by].index)
 	return r

@@ -46,6 +46,33 @@ func TestPricesAreFromTheFloorToTheBid(t *testing.T) {
 	})
 }
 
+// TestWhoSetsAPriceRaisesIt: a price that names an ad is above the least that the winner could pay, one that names none is that least.
+func TestWhoSetsAPriceRaisesIt(t *testing.T) {
+	t.Parallel()
+	var s auction.Solver
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t, limits{bidders: 8, slots: 5, pricing: auction.VCG})
+		for i := range w.page.Slots { // sums with noise, some slots no better than the next
+			if i > 0 {
+				w.page.Slots[i].Factor = w.page.Slots[i-1].Factor * rapid.SampledFrom([]float64{1, 0.7, 0.3}).Draw(t, "factor")
+			}
+		}
+		for _, p := range s.Solve(&w.page, w.bidders, nil) {
+			b := &w.bidders[p.Bidder]
+			organic := money.CeilPrice((w.page.Organic - b.Relevance) / b.Rate)
+			least := min(max(b.Floor, organic), b.Bid)
+			switch p.PricedBy {
+			case auction.ByFloor, auction.ByOrganic:
+				require.Equal(t, least, p.Price)
+				require.Equal(t, p.PricedBy == auction.ByOrganic, float64(b.Floor) < (w.page.Organic-b.Relevance)/b.Rate)
+			default:
+				require.Greater(t, p.Price, least)
+				require.NotEqual(t, p.Bidder, p.PricedBy)
+			}
+		}
+	})
+}
+
 // TestVCGIsTruthful bids all of a grid and more instead of what a view is worth to the advertiser. Nothing gains more than the part of a
 // nano that prices are rounded up by.
 func TestVCGIsTruthful(t *testing.T) {

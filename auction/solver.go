@@ -294,8 +294,14 @@ func (s *Solver) price(place int) Placed {
 		r = s.vcgEnvelope(place)
 	}
 	b := &s.bidders[s.field[s.placed[place]].index]
+	price := money.CeilPrice(r.perEvent)
+	if s.page.Pricing == VCG && r.by >= 0 {
+		// Who moves up to a slot that is no better gains nothing. Then the least price is left, give or take the noise of a sum.
+		if least := s.least(b); price <= money.CeilPrice(least.perEvent) {
+			r.by = least.by
+		}
+	}
 	return Placed{
-		Slot: s.slots[place], Bidder: int(s.field[s.placed[place]].index), PricedBy: r.by,
-		Price: min(max(money.CeilPrice(r.perEvent), b.Floor), b.Bid),
+		Slot: s.slots[place], Bidder: int(s.field[s.placed[place]].index), PricedBy: r.by, Price: min(max(price, b.Floor), b.Bid),
 	}
 }
