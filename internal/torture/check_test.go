@@ -59,6 +59,10 @@ func (s *small) seal(kind byte, id uuid.UUID, ad, group, nanos int64, exp time.T
 		body = binary.BigEndian.AppendUint64(body, uint64(v))
 	}
 	body = binary.BigEndian.AppendUint32(body, today)
+	if kind == 1 { // an impression carries what the model saw, in a token of version 2
+		head[0] = 2
+		body = append(body, make([]byte, 64)...)
+	}
 	box, err := chacha20poly1305.NewX(s.keys[7])
 	require.NoError(s.t, err)
 	return base64.RawURLEncoding.EncodeToString(box.Seal(head, nonce, body, head))
