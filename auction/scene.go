@@ -21,7 +21,7 @@ type Scene struct {
 
 	Placement targeting.Placement
 	Country   string
-	// RulesVersion, ModelVersion and IndexPosition name what the values below were taken from.
+	// RulesVersion and ModelVersion name what the values below were taken from.
 	RulesVersion, ModelVersion string
 
 	// SlotIDs are the request's names of Page.Slots.

@@ -6,8 +6,7 @@ import (
 	"math"
 )
 
-// What a model may predict at most. Indexes order CPC ads by bid × MaxCTR, so that a truncated candidate list never lacks an ad that
-// would have won.
+// What a model may predict at most. The order of an index goes by lower probabilities, which are common; see modelBounds of cmd/gavel.
 const (
 	// MaxCTR is the highest click probability.
 	MaxCTR = 0.25

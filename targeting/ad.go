@@ -85,7 +85,8 @@ func (g *Group) Offer() campaign.Offer {
 	return campaign.Offer{Event: g.BillableEvent, Strategy: g.BidStrategy, Bid: g.BidMicros, CPAGoal: g.CPAGoalMicros}
 }
 
-// Bounds says what the ranking model promises, so that the best ads can be found without scoring all.
+// Bounds says what the ranking model is taken to answer at most, so that the best ads can be found without scoring all. A model that
+// answers more makes an ad worth more than its bound: then the order is an estimate.
 type Bounds struct {
 	// MaxCTR is the highest click probability that the model may answer, MaxCVR the highest probability of a conversion once clicked;
 	// both in (0, 1].
