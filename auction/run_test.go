@@ -343,3 +343,32 @@ func TestListsBecomeAudiences(t *testing.T) {
 	require.Equal(t, won(10, 30), run(1, 2, 3))
 	require.Equal(t, won(20, 30), run(3), "a list that is not current is no audience")
 }
+
+// TestBidsAreThoseOfTheOffer holds the auction's own arithmetic to campaign's, by which an index orders ads: they differ by roundings only.
+func TestBidsAreThoseOfTheOffer(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		bid := rapid.Int64Range(1000, 100_000_000).Draw(rt, "bid")
+		if rapid.Bool().Draw(rt, "cpc") {
+			bid = -bid
+		}
+		multiplier := campaign.PerMille(rapid.Int64Range(100, 10_000).Draw(rt, "multiplier"))
+		list := ad(t, 10, bid, func(s *campaign.ServingAd) {
+			s.BidStrategy = rapid.SampledFrom([]campaign.BidStrategy{campaign.MaxBid, campaign.AutomaticBid, campaign.TargetAvg}).Draw(rt, "strategy")
+			s.CPAGoalMicros = money.Micros(rapid.Int64Range(0, 50_000_000).Draw(rt, "goal"))
+			var err error
+			s.Multipliers, err = campaign.NewBidMultipliers(campaign.BidOptions{}, multiplier)
+			require.NoError(rt, err)
+		})
+		pace := float64(rapid.IntRange(1, 4000).Draw(rt, "pace per mille")) / 1000
+		model := &goldenModel{ads: map[campaign.AdID]goldenAd{10: {
+			ClickRate: rapid.Float64Range(0.0001, 0.25).Draw(rt, "pCTR"), Conversion: rapid.Float64Range(0.0001, 0.5).Draw(rt, "pCVR"),
+		}}}
+		a := auctioneer(newPurse(nil), users{}, list)
+		a.Models, a.Paces = model, paces{10: pace}
+		c := a.Run(t.Context(), request(1)).Considered()[0]
+		base := list.Offer().Base(pace, c.PCTR, model.ads[10].Conversion)
+		want := list.Multipliers.Effective(base, "", "BROWSE", nil, false)
+		require.InDelta(rt, float64(want), float64(c.Fate.Bid), 41, "a nano that is lost before a pace of 3, one before a multiplier of 10, and one after")
+	})
+}
